@@ -1,0 +1,209 @@
+"""What is stored and has an identity, as it is read back: frozen records, one per noun.
+
+Times are aware and in UTC. `models.py` holds the closed sets and the values without identity.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from fanfare.models import (
+    CampaignStatus,
+    Content,
+    DeliveryStatus,
+    Environment,
+    Lane,
+    OnUnknown,
+    Platform,
+    ProviderName,
+)
+
+
+class Scope(StrEnum):
+    """What a key may do. `admin` is everything within its project."""
+
+    ADMIN = "admin"
+    CAMPAIGNS_READ = "campaigns:read"
+    CAMPAIGNS_WRITE = "campaigns:write"
+    CAMPAIGNS_SEND = "campaigns:send"
+    AUDIENCE_READ = "audience:read"
+    AUDIENCE_WRITE = "audience:write"
+    CREDENTIALS_WRITE = "credentials:write"
+    KEYS_WRITE = "keys:write"
+    DEVICES_REGISTER = "devices:register"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    id: UUID
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key without its secret. A key without a project is an operator's."""
+
+    id: str
+    project_id: UUID | None
+    name: str
+    scopes: frozenset[Scope]
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """A credential without its secret. `public` holds the ids that may be shown."""
+
+    id: UUID
+    provider: ProviderName
+    environment: Environment
+    public: Mapping[str, str]
+    fingerprint: str
+    status: str
+    status_reason: str | None
+    checked_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSecret:
+    """A secret under AES-256-GCM with a data key of its own, itself under a key-encryption key."""
+
+    secret: bytes
+    wrapped_key: bytes
+    wrapped_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    entitlement_id: str
+    product_id: str | None = None
+    is_active: bool = True
+    store: str | None = None
+    period_type: str | None = None
+    purchase_date: datetime | None = None
+    expiration_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UUID
+    external_id: str
+    email: str | None
+    phone: str | None
+    display_name: str | None
+    properties: Mapping[str, object]
+    timezone: str | None
+    locale: str | None
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PushToken:
+    id: int
+    app_user_id: UUID
+    token: str
+    platform: Platform
+    provider: ProviderName
+    environment: Environment
+    app_version: str | None
+    device_model: str | None
+    is_active: bool
+    deactivated_reason: str | None
+    registered_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    id: str
+    name: str
+    description: str | None
+    rules: Mapping[str, object]
+    is_system: bool
+    user_count: int | None
+    last_evaluated_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A campaign's counts. `audience` is None until it is frozen; then, at every moment,
+    audience = pending + sent + failed + skipped + unknown."""
+
+    audience: int | None = None
+    pending: int = 0
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    opened: int = 0
+    possible_duplicates: int = 0
+    skipped_by: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    id: UUID
+    project_id: UUID
+    name: str
+    content: Content
+    segment_id: str | None
+    status: CampaignStatus
+    scheduled_at: datetime | None
+    expires_at: datetime | None
+    on_unknown: OnUnknown
+    paused_at: datetime | None
+    sent_at: datetime | None
+    cancelled_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch as a worker finds it. `epoch` is the number that its claims must carry."""
+
+    number: int
+    lane: Lane
+    size: int
+    claimed: int
+    epoch: int
+    completed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One line of the ledger, with the device and the user where they still exist."""
+
+    campaign_id: UUID
+    token_id: int
+    app_user_id: UUID | None
+    provider: ProviderName | None
+    platform: Platform | None
+    status: DeliveryStatus
+    error_code: str | None
+    reason: str | None
+    provider_message_id: str | None
+    possible_duplicate: bool
+    recorded_at: datetime
