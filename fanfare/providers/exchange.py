@@ -1,0 +1,123 @@
+"""One request on its way, and the three ways in which it can end."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+Header = tuple[bytes, bytes]
+Headers = Sequence[Header]
+
+# Providers answer in a few hundred bytes; more than this is noise, and noise must not cost memory.
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The whole response. `body` is cut at `MAX_ANSWER_BYTES`.
+
+    Neither headers nor body are shown by repr: a provider may echo what must not be logged.
+    """
+
+    status: int
+    headers: Headers = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NotProcessed:
+    """The peer did not act on the request, by its own word or because it never got it.
+
+    It is safe to send again.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The request went out and no answer came: it may have been acted on."""
+
+    reason: str
+
+
+Result = Answer | NotProcessed | Unknown
+
+
+class Exchange:
+    """A request and the future of its result, from the queue to the last byte of the answer.
+
+    `since` is the loop's time at which its present wait began: for a stream, then for an answer.
+    `stream_id` is 0 until it has a stream. `reads_before` is how often its connection had heard
+    from the peer when it went out.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_headers",
+        "_size",
+        "_status",
+        "body",
+        "headers",
+        "own_headers",
+        "path",
+        "reads_before",
+        "result",
+        "since",
+        "stream_id",
+    )
+
+    def __init__(
+        self,
+        path: bytes,
+        headers: Headers,
+        own_headers: Headers,
+        body: bytes,
+        result: "asyncio.Future[Result]",
+    ) -> None:
+        self.path = path
+        self.headers = headers
+        self.own_headers = own_headers
+        self.body = body
+        self.result = result
+        self.since = 0.0
+        self.stream_id = 0
+        self.reads_before = 0
+        self._status = 0
+        self._headers: Headers = ()
+        self._chunks: list[bytes] | None = None
+        self._size = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the result is known, or nobody waits for it any more."""
+        return self.result.done()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the response has begun."""
+        return bool(self._headers)
+
+    def begin_answer(self, headers: Headers) -> None:
+        """Take the response's headers, `:status` first (RFC 9113, 8.3.2); 0 if it is no number."""
+        status = headers[0][1]
+        self._status = int(status) if status.isdigit() else 0
+        self._headers = headers
+
+    def add_body(self, data: bytes) -> None:
+        """Keep a piece of the body, up to `MAX_ANSWER_BYTES` of all of it."""
+        if self._chunks is None:
+            self._chunks = []
+        kept = data[: MAX_ANSWER_BYTES - self._size]
+        if kept:
+            self._chunks.append(kept)
+            self._size += len(kept)
+
+    def finish_answer(self) -> None:
+        """End as the answer that came."""
+        body = b"".join(self._chunks) if self._chunks is not None else b""
+        self.end(Answer(self._status, self._headers, body))
+
+    def end(self, result: Result) -> None:
+        """Settle the result; the first one counts."""
+        if not self.result.done():
+            self.result.set_result(result)

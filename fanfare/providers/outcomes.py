@@ -1,0 +1,274 @@
+"""The tables that make one Outcome of every way in which a provider can answer, or not.
+
+[A] Apple, "Handling notification responses from APNs"; [T] Apple, "Establishing a token-based
+connection to APNs"; [F] Google, FCM REST v1 "ErrorCode" and "Error codes"; [Q] Google, "Scale FCM"
+and "Throttling and quotas".
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import orjson
+import structlog
+
+from fanfare.models import ErrorCode, Outcome, ProviderName, TokenAction, Verdict
+from fanfare.providers.exchange import Answer, Headers, NotProcessed, Result, Unknown
+
+_log = structlog.get_logger(__name__)
+
+_REQUEST = Outcome(Verdict.FAILED, ErrorCode.REQUEST)
+_PAYLOAD = Outcome(Verdict.FAILED, ErrorCode.PAYLOAD)
+_SUSPECT = Outcome(Verdict.FAILED, ErrorCode.INVALID_TOKEN, token_action=TokenAction.QUARANTINE)
+_DEAD = Outcome(Verdict.FAILED, ErrorCode.INVALID_TOKEN, token_action=TokenAction.DEACTIVATE_BEFORE)
+_CREDENTIALS = Outcome(Verdict.CREDENTIALS, ErrorCode.CREDENTIALS)
+_UNRECOGNISED = Outcome(Verdict.FAILED, ErrorCode.UNRECOGNISED)
+_ODD_SUCCESS = Outcome(Verdict.UNKNOWN, ErrorCode.UNRECOGNISED)
+
+
+def _again(error_code: ErrorCode, after: timedelta) -> Outcome:
+    return Outcome(Verdict.RETRY, error_code, retry_after=after)
+
+
+_NOT_PROCESSED = _again(ErrorCode.NETWORK, timedelta(seconds=5))
+_NO_ANSWER = Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER)
+# "Retry after 15 minutes" [A].
+_APNS_TROUBLE = _again(ErrorCode.PROVIDER, timedelta(minutes=15))
+# The first retry of a 5xx not before 10 s, a 429 without Retry-After after 60 s [Q].
+_FCM_TROUBLE = _again(ErrorCode.PROVIDER, timedelta(seconds=10))
+_FCM_QUOTA = _again(ErrorCode.THROTTLED, timedelta(seconds=60))
+
+APNS_OUTCOMES: Mapping[tuple[int, str], Outcome] = {
+    # Apple: never retry; but all tokens answer so in the wrong environment [A].
+    (400, "BadDeviceToken"): _SUSPECT,
+    # The same for a wrong bundle id [A].
+    (400, "DeviceTokenNotForTopic"): _SUSPECT,
+    # Headers and bodies that we build: our fault, for every device alike [A].
+    (400, "BadCollapseId"): _REQUEST,
+    (400, "BadExpirationDate"): _REQUEST,
+    (400, "BadMessageId"): _REQUEST,
+    (400, "BadPriority"): _REQUEST,
+    (400, "InvalidPushType"): _REQUEST,
+    (400, "DuplicateHeaders"): _REQUEST,
+    (400, "MissingDeviceToken"): _REQUEST,
+    (400, "PayloadEmpty"): _PAYLOAD,
+    # What the credential names, not what we send [A].
+    (400, "BadTopic"): _CREDENTIALS,
+    (400, "MissingTopic"): _CREDENTIALS,
+    (400, "TopicDisallowed"): _CREDENTIALS,
+    # The connection was idle for too long; a new one serves [A].
+    (400, "IdleTimeout"): _again(ErrorCode.PROVIDER, timedelta(seconds=1)),
+    # Older than an hour by Apple's clock; a fresh one serves, where our clock is right [T].
+    (403, "ExpiredProviderToken"): _again(ErrorCode.CREDENTIALS, timedelta(seconds=1)),
+    (403, "InvalidProviderToken"): _CREDENTIALS,  # [A]
+    (403, "MissingProviderToken"): _CREDENTIALS,  # [A]
+    (403, "Forbidden"): _CREDENTIALS,  # on Apple's no-retry list [A]
+    (403, "BadCertificate"): _CREDENTIALS,  # [A]
+    (403, "BadCertificateEnvironment"): _CREDENTIALS,  # [A]
+    # The connection is bound to another key; a new one serves [T].
+    (403, "UnrelatedKeyIdInToken"): _again(ErrorCode.CREDENTIALS, timedelta(seconds=1)),
+    # Documented with Id, on the wire without it as well (APNSwift#229).
+    (403, "BadEnvironmentKeyIdInToken"): _CREDENTIALS,
+    (403, "BadEnvironmentKeyInToken"): _CREDENTIALS,
+    (403, "TopicMismatch"): _CREDENTIALS,  # [A], broadcast errors
+    (404, "BadPath"): _REQUEST,  # [A]
+    (405, "MethodNotAllowed"): _REQUEST,  # [A]
+    # Final by Apple's word; `timestamp` says since when, so who registered later stays [A].
+    (410, "Unregistered"): _DEAD,
+    (410, "ExpiredToken"): _DEAD,
+    (413, "PayloadTooLarge"): _PAYLOAD,  # on the no-retry list [A]
+    # Too many to this one device [A].
+    (429, "TooManyRequests"): _again(ErrorCode.THROTTLED, timedelta(seconds=60)),
+    # JSON web tokens change at most every 20 minutes [T].
+    (429, "TooManyProviderTokenUpdates"): _again(ErrorCode.THROTTLED, timedelta(minutes=20)),
+    (500, "InternalServerError"): _APNS_TROUBLE,  # [A]
+    (503, "ServiceUnavailable"): _APNS_TROUBLE,  # [A]
+    # One server goes; another connection, to another server, is worth an early try [A].
+    (503, "Shutdown"): _again(ErrorCode.PROVIDER, timedelta(seconds=60)),
+}
+
+# After these the connection is of no more use for the credential [A, T].
+APNS_SPOILS_CONNECTION = frozenset(
+    {
+        "IdleTimeout",
+        "InvalidProviderToken",
+        "MissingProviderToken",
+        "Forbidden",
+        "BadCertificate",
+        "BadCertificateEnvironment",
+        "UnrelatedKeyIdInToken",
+        "BadEnvironmentKeyIdInToken",
+        "BadEnvironmentKeyInToken",
+        "Shutdown",
+    }
+)
+
+FCM_OUTCOMES: Mapping[tuple[int, str], Outcome] = {
+    # The message's fault; `_is_bad_token` finds the cases that are the token's [F].
+    (400, "INVALID_ARGUMENT"): _PAYLOAD,
+    # The APNs or web-push key that is stored in Firebase: iOS targets only, Android goes on [F].
+    (401, "THIRD_PARTY_AUTH_ERROR"): Outcome(Verdict.FAILED, ErrorCode.CREDENTIALS),
+    (401, "APNS_AUTH_ERROR"): Outcome(Verdict.FAILED, ErrorCode.CREDENTIALS),
+    # Our access token; the adapter asks for a new one before it believes this [F].
+    (401, "UNAUTHENTICATED"): _CREDENTIALS,
+    # Another project's token, or the wrong service account, which looks the same [F].
+    (403, "SENDER_ID_MISMATCH"): _SUSPECT,
+    (403, "PERMISSION_DENIED"): _CREDENTIALS,  # also: the API is not enabled [F]
+    # The app is gone or its token expired; no time is told, so our attempt's counts [F].
+    (404, "UNREGISTERED"): _DEAD,
+    (404, "NOT_FOUND"): _CREDENTIALS,  # no FcmError: there is no such project [F]
+    (429, "QUOTA_EXCEEDED"): _FCM_QUOTA,  # project, device or topic rate [Q]
+    (429, "RESOURCE_EXHAUSTED"): _FCM_QUOTA,  # the same without FcmError [Q]
+    (500, "INTERNAL"): _FCM_TROUBLE,  # [F]
+    (503, "UNAVAILABLE"): _FCM_TROUBLE,  # [F]
+}
+
+# Any other word from a status that says enough by itself.
+_FCM_BY_STATUS: Mapping[int, Outcome] = {
+    401: _CREDENTIALS,
+    403: _CREDENTIALS,
+    404: _CREDENTIALS,
+    429: _FCM_QUOTA,
+}
+
+# Google gives a message up after an hour of trouble [Q]; no wait is longer.
+_LONGEST_WAIT = timedelta(hours=1)
+# A reason goes into logs and the ledger: only what looks like a word does, never a token.
+_WORD = re.compile(r"[A-Za-z_]{1,48}")
+_BAD_TOKEN_TEXT = "not a valid FCM registration token"  # noqa: S105 - Google's wording
+_TOKEN_FIELDS = frozenset({"message.token", "message.fid"})
+
+
+def apns_outcome(result: Result, apns_id: str) -> Outcome:
+    """Return what APNs made of the message `apns_id`. Never raises, whatever the body is."""
+    if not isinstance(result, Answer):
+        return _without_answer(result)
+    if result.status == 200:
+        return Outcome(Verdict.SENT, provider_message_id=apns_id)
+    body = _json_object(result.body)
+    reason = _word(body.get("reason"), result.status)
+    known = APNS_OUTCOMES.get((result.status, reason))
+    if known is None:
+        return _by_class(ProviderName.APNS, result.status, reason, _APNS_TROUBLE)
+    since = _moment(body.get("timestamp")) if known is _DEAD else None
+    return replace(known, reason=reason, dead_since=since)
+
+
+def fcm_outcome(result: Result) -> Outcome:
+    """Return what FCM made of the message. Never raises, whatever the body is."""
+    if not isinstance(result, Answer):
+        return _without_answer(result)
+    body = _json_object(result.body)
+    if result.status == 200:
+        return _fcm_sent(body)
+    error = _mapping(body.get("error"))
+    reason = _word(_fcm_code(error) or error.get("status"), result.status)
+    if result.status == 400 and _is_bad_token(error):
+        return replace(_SUSPECT, reason=reason)
+    known = FCM_OUTCOMES.get((result.status, reason))
+    if known is None:
+        known = _fcm_by_status(result.status, reason)
+    asked = retry_after(result.headers, datetime.now(UTC)) if known.retry_after else None
+    return replace(known, reason=reason, retry_after=asked or known.retry_after)
+
+
+def retry_after(headers: Headers, now: datetime) -> timedelta | None:
+    """Return the wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
+    for name, value in headers:
+        if name == b"retry-after":
+            return _wait(value.decode("ascii", "replace").strip(), now)
+    return None
+
+
+def _without_answer(result: NotProcessed | Unknown) -> Outcome:
+    match result:
+        case NotProcessed(reason):
+            return replace(_NOT_PROCESSED, reason=reason)
+        case Unknown(reason):
+            return replace(_NO_ANSWER, reason=reason)
+
+
+def _by_class(provider: ProviderName, status: int, reason: str, trouble: Outcome) -> Outcome:
+    _log.warning("unrecognised_answer", provider=provider, status=status, reason=reason)
+    if status >= 500:
+        return replace(trouble, reason=reason)
+    if status < 300:
+        return replace(_ODD_SUCCESS, reason=reason)
+    return replace(_UNRECOGNISED, reason=reason)
+
+
+def _fcm_by_status(status: int, reason: str) -> Outcome:
+    known = _FCM_BY_STATUS.get(status)
+    return known or _by_class(ProviderName.FCM, status, reason, _FCM_TROUBLE)
+
+
+def _fcm_sent(body: Mapping[str, object]) -> Outcome:
+    name = body.get("name")
+    if isinstance(name, str) and name:
+        return Outcome(Verdict.SENT, provider_message_id=name[:256])
+    # Accepted all the same: sending again would show it twice.
+    _log.warning("unrecognised_answer", provider=ProviderName.FCM, status=200, reason="odd_reply")
+    return Outcome(Verdict.SENT, reason="odd_reply")
+
+
+def _fcm_code(error: Mapping[str, object]) -> object:
+    for detail in _mappings(error.get("details")):
+        if "errorCode" in detail:
+            return detail["errorCode"]
+    return None
+
+
+def _is_bad_token(error: Mapping[str, object]) -> bool:
+    # "Any 400" would not do: most of them are the message's fault (manage-tokens).
+    if _BAD_TOKEN_TEXT in str(error.get("message")):
+        return True
+    violations = (
+        violation.get("field")
+        for detail in _mappings(error.get("details"))
+        for violation in _mappings(detail.get("fieldViolations"))
+    )
+    return any(field in _TOKEN_FIELDS for field in violations if isinstance(field, str))
+
+
+def _word(reason: object, status: int) -> str:
+    if isinstance(reason, str) and _WORD.fullmatch(reason):
+        return reason
+    return f"http_{status}"
+
+
+def _moment(milliseconds: object) -> datetime | None:
+    # The number is a provider's; a nonsensical one counts as none.
+    if not isinstance(milliseconds, int | float) or isinstance(milliseconds, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _wait(value: str, now: datetime) -> timedelta | None:
+    if value.isdecimal():
+        return timedelta(seconds=min(int(value[:9]), _LONGEST_WAIT.total_seconds()))
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return min(max(aware - now, timedelta(0)), _LONGEST_WAIT)
+
+
+def _json_object(body: bytes) -> Mapping[str, object]:
+    try:
+        return _mapping(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return {}
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _mappings(value: object) -> list[Mapping[str, object]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
