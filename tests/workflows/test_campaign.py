@@ -1,0 +1,157 @@
+"""The story of a campaign, on a real Temporal server and in virtual time."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from fanfare.models import CampaignStatus
+from tests.workflows.fakes import BATCH, FakeActivities, audience_of, failure
+from tests.workflows.running import serving, start
+from workflows.campaign import WINDOW, PushCampaign
+from workflows.stubs import BatchResult
+
+TIMEOUT = 60
+
+
+async def _result(handle: WorkflowHandle[PushCampaign, str]) -> str:
+    return await asyncio.wait_for(handle.result(), TIMEOUT)
+
+
+async def test_every_batch_of_every_lane_is_sent_once(temporal_env: WorkflowEnvironment) -> None:
+    activities = FakeActivities(audience_of(apns=3, fcm=2))
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "sent"
+    assert sorted(activities.batches) == [0, 1, 2, 3, 4]
+    assert activities.calls == ["begin", "freeze", "finish"]
+
+
+async def test_an_empty_audience_is_sent_at_once(temporal_env: WorkflowEnvironment) -> None:
+    activities = FakeActivities(audience_of())
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "sent"
+    assert activities.batches == []
+
+
+async def test_a_row_that_is_no_longer_open_is_left_alone(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(audience_of(apns=1), to_send=False)
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "nothing to send"
+    assert activities.calls == ["begin"]
+
+
+async def test_a_campaign_of_next_month_is_sent_next_month(
+    skipping_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(audience_of(apns=1, fcm=1))
+    before = await skipping_env.get_current_time()
+    due = before + timedelta(days=30)
+
+    async with serving(skipping_env.client, activities):
+        ended = await _result(await start(skipping_env.client, scheduled_at=due))
+
+    assert ended == "sent"
+    assert sorted(activities.batches) == [0, 1]
+    late = await skipping_env.get_current_time() - due
+    assert timedelta(0) <= late < timedelta(minutes=1)
+
+
+async def test_nothing_happens_before_the_time(skipping_env: WorkflowEnvironment) -> None:
+    activities = FakeActivities(audience_of(apns=1))
+    due = await skipping_env.get_current_time() + timedelta(days=30)
+
+    async with serving(skipping_env.client, activities):
+        handle = await start(skipping_env.client, scheduled_at=due)
+        await skipping_env.sleep(timedelta(days=29))
+        before = list(activities.calls)
+        await _result(handle)
+
+    assert before == []
+    assert activities.calls == ["begin", "freeze", "finish"]
+
+
+async def test_cancelled_while_waiting_is_never_sent(temporal_env: WorkflowEnvironment) -> None:
+    activities = FakeActivities(audience_of(apns=1))
+    due = await temporal_env.get_current_time() + timedelta(days=1)
+
+    async with serving(temporal_env.client, activities):
+        handle = await start(temporal_env.client, scheduled_at=due)
+        await handle.signal(PushCampaign.cancel)
+        ended = await _result(handle)
+
+    assert ended == "cancelled"
+    assert activities.calls == ["stop", "close"]
+    assert activities.ended == [(CampaignStatus.CANCELLED, None)]
+
+
+async def test_an_operators_cancel_in_the_temporal_ui_is_a_cancel(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(audience_of(apns=1))
+    due = await temporal_env.get_current_time() + timedelta(days=1)
+
+    async with serving(temporal_env.client, activities):
+        handle = await start(temporal_env.client, scheduled_at=due)
+        await handle.query(PushCampaign.counts)
+        await handle.cancel()
+        ended = await _result(handle)
+
+    assert ended == "cancelled"
+    assert activities.ended == [(CampaignStatus.CANCELLED, None)]
+
+
+async def test_a_segment_that_is_gone_fails_the_campaign(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(failure("SEGMENT_NOT_FOUND"))
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "failed"
+    assert activities.batches == []
+    assert activities.ended == [(CampaignStatus.FAILED, "SEGMENT_NOT_FOUND")]
+
+
+async def test_refused_credentials_stop_the_batches_that_have_not_begun(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(
+        audience_of(apns=10 * WINDOW), on_batch=lambda _: failure("CREDENTIALS_REFUSED")
+    )
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "failed"
+    assert activities.ended == [(CampaignStatus.FAILED, "CREDENTIALS_REFUSED")]
+    assert len(activities.batches) <= 2 * WINDOW
+
+
+async def test_a_long_campaign_continues_as_new_and_loses_no_batch(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(audience_of(apns=60, fcm=50))
+
+    async with serving(temporal_env.client, activities):
+        handle = await start(temporal_env.client)
+        ended = await _result(handle)
+        counts = await handle.query(PushCampaign.counts)
+
+    assert ended == "sent"
+    assert sorted(activities.batches) == list(range(110))
+    assert activities.calls == ["begin", "freeze", "finish"]
+    assert counts == BatchResult(sent=110 * BATCH.sent, failed=110 * BATCH.failed)
+    assert (await handle.describe()).run_id != handle.first_execution_run_id

@@ -1,0 +1,145 @@
+"""The activities' signatures, owned by the workflows that call them.
+
+`activities/` implements these. One model goes in and one comes out; only ids, numbers, times and
+counts, because all of it is kept in the workflow's history: never a token, title or body.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+from temporalio import activity
+
+from fanfare.models import CampaignStatus, Lane
+
+
+class Message(BaseModel):
+    """What passes between a workflow and its activities."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class CampaignKey(Message):
+    """Which campaign, and whose."""
+
+    project_id: UUID
+    campaign_id: UUID
+
+
+class Begun(Message):
+    """Whether there is anything to send, and until when."""
+
+    to_send: bool
+    expires_at: datetime | None = None
+
+
+class LaneRange(Message):
+    """The batches of one lane: numbers `first` up to, not including, `end`."""
+
+    lane: Lane
+    first: int
+    end: int
+
+
+class Audience(Message):
+    """How many devices the frozen audience holds, and which batches hold them."""
+
+    size: int
+    lanes: Sequence[LaneRange]
+
+
+class BatchInput(CampaignKey):
+    """Which batch of a campaign."""
+
+    number: int
+
+
+class BatchResult(Message):
+    """A batch's counts. `stopped`: it was left, because its campaign is not sending any more."""
+
+    stopped: bool = False
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+
+    def plus(self, other: "BatchResult") -> "BatchResult":
+        """Both together."""
+        return BatchResult(
+            sent=self.sent + other.sent,
+            failed=self.failed + other.failed,
+            skipped=self.skipped + other.skipped,
+            unknown=self.unknown + other.unknown,
+        )
+
+
+class EndInput(CampaignKey):
+    """How a campaign ended. `failed` says why."""
+
+    status: CampaignStatus
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+class TestKey(Message):
+    """Which test push, and whose."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    project_id: UUID
+    test_id: UUID
+
+
+class CampaignActivities:
+    """What concerns a campaign as a whole. Task queue: `queues.MAIN`."""
+
+    @activity.defn(name="begin_campaign")
+    async def begin(self, key: CampaignKey) -> Begun:
+        raise NotImplementedError
+
+    @activity.defn(name="freeze_audience")
+    async def freeze_audience(self, key: CampaignKey) -> Audience:
+        raise NotImplementedError
+
+    @activity.defn(name="stop_campaign")
+    async def stop(self, end: EndInput) -> None:
+        raise NotImplementedError
+
+    @activity.defn(name="close_campaign")
+    async def close(self, end: EndInput) -> None:
+        raise NotImplementedError
+
+    @activity.defn(name="finish_campaign")
+    async def finish(self, key: CampaignKey) -> None:
+        raise NotImplementedError
+
+
+class BatchActivities:
+    """Sending one batch. Task queue: `queues.of_lane`."""
+
+    @activity.defn(name="send_batch")
+    async def send_batch(self, batch: BatchInput) -> BatchResult:
+        raise NotImplementedError
+
+
+class TestPushActivities:
+    """The one-off test push. Task queue: `queues.MAIN`."""
+
+    __test__ = False
+
+    @activity.defn(name="send_test_push")
+    async def send_test_push(self, key: TestKey) -> None:
+        raise NotImplementedError
+
+
+class UpkeepActivities:
+    """What keeps the system in order. Task queue: `queues.MAIN`."""
+
+    @activity.defn(name="reconcile_campaigns")
+    async def reconcile_campaigns(self) -> int:
+        raise NotImplementedError
+
+    @activity.defn(name="keep_tables")
+    async def keep_tables(self) -> None:
+        raise NotImplementedError

@@ -1,0 +1,26 @@
+"""Upkeep: what a Temporal Schedule runs every minute to keep the system in order."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+from workflows.stubs import UpkeepActivities
+
+SHORT = timedelta(minutes=5)
+
+
+@workflow.defn(name="Upkeep")
+class Upkeep:
+    """Starts the workflow of every campaign that has none, and prepares the tables ahead."""
+
+    @workflow.run
+    async def run(self) -> int:
+        """How many campaigns had to be taken up."""
+        await workflow.execute_activity_method(
+            UpkeepActivities.keep_tables, start_to_close_timeout=SHORT, summary="keep tables"
+        )
+        return await workflow.execute_activity_method(
+            UpkeepActivities.reconcile_campaigns,
+            start_to_close_timeout=SHORT,
+            summary="reconcile campaigns",
+        )
