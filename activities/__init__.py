@@ -1,0 +1,1 @@
+"""How: the workflows' activities, implemented with the database and the providers."""

@@ -1,0 +1,77 @@
+"""The activity `send_test_push`."""
+
+import asyncio
+
+from temporalio import activity
+
+from activities.senders import Senders
+from fanfare.db import push_tests
+from fanfare.db.engine import Database
+from fanfare.db.push_tests import PushTest, TestResult, TestTarget
+from fanfare.errors import InvalidCredential
+from fanfare.models import ErrorCode, Outcome, ProjectCtx, Target, Verdict
+from fanfare.providers import Notification
+from workflows.stubs import TestKey, TestPushActivities
+
+
+class TestPushes(TestPushActivities):
+    """Implements `send_test_push` with the database and the providers."""
+
+    __test__ = False
+
+    def __init__(self, database: Database, senders: Senders) -> None:
+        self._database = database
+        self._senders = senders
+
+    @activity.defn(name="send_test_push")
+    async def send_test_push(self, key: TestKey) -> None:
+        """Send to each target and store an answer per target. It is run once only."""
+        project = ProjectCtx(key.project_id)
+        async with self._database.transaction() as conn:
+            test = await push_tests.get(conn, project, key.test_id)
+        if test is None or test.results is not None:
+            return
+        results = await asyncio.gather(
+            *(self._send(project, test, place) for place in range(len(test.targets)))
+        )
+        async with self._database.transaction() as conn:
+            await push_tests.answer(conn, project, key.test_id, results)
+
+    async def _send(self, project: ProjectCtx, test: PushTest, place: int) -> TestResult:
+        target = test.targets[place]
+        try:
+            provider = await self._senders.find(project, target.lane)
+        except InvalidCredential as error:
+            return _no_credential(error.message)
+        if provider is None:
+            return _no_credential(f"the project has no credential for {target.lane}")
+        send = provider.prepare(Notification(test.id, test.content))
+        return _result(await send(_numbered(target, place)))
+
+
+def _numbered(target: TestTarget, place: int) -> Target:
+    # The number only has to differ between the targets of this test: apns-id is made of it.
+    return Target(target.token_id or -1 - place, target.token)
+
+
+def _result(outcome: Outcome) -> TestResult:
+    return TestResult(
+        status=_STATUS[outcome.verdict],
+        error_code=outcome.error_code,
+        reason=outcome.reason,
+        provider_message_id=outcome.provider_message_id,
+    )
+
+
+def _no_credential(reason: str) -> TestResult:
+    return TestResult("failed", ErrorCode.CREDENTIALS, reason, None)
+
+
+# A test is one attempt: what a campaign would try again is a failure here.
+_STATUS = {
+    Verdict.SENT: "sent",
+    Verdict.FAILED: "failed",
+    Verdict.RETRY: "failed",
+    Verdict.CREDENTIALS: "failed",
+    Verdict.UNKNOWN: "unknown",
+}

@@ -1,0 +1,68 @@
+"""The activities that keep the system in order."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+
+from fanfare.db import campaigns, idempotency, partitions, push_tests
+from fanfare.db.engine import Database
+from fanfare.entities import Campaign
+from workflows import starter
+from workflows.stubs import UpkeepActivities
+
+# Younger rows belong to a request that may still be starting their workflow.
+SETTLING = timedelta(seconds=15)
+
+PAGE = 500
+
+KEEP_TESTS = timedelta(hours=1)
+
+log = structlog.get_logger()
+
+
+class Upkeep(UpkeepActivities):
+    """Implements the upkeep with the database and a client of Temporal."""
+
+    def __init__(self, database: Database, temporal: Client) -> None:
+        self._database = database
+        self._temporal = temporal
+
+    @activity.defn(name="reconcile_campaigns")
+    async def reconcile_campaigns(self) -> int:
+        """Start the workflow of every open campaign that has none. A second run finds none.
+
+        Such rows come from a crash between the row and the start, or from a Temporal service that
+        lost its state. What a campaign sent before stays sent: the ledger knows.
+        """
+        before = datetime.now(UTC) - SETTLING
+        taken_up, last = 0, None
+        while found := await self._open_campaigns(before, last):
+            for campaign in found:
+                taken_up += await self._take_up(campaign)
+            last = found[-1].id
+            activity.heartbeat()
+        return taken_up
+
+    @activity.defn(name="keep_tables")
+    async def keep_tables(self) -> None:
+        """Make the ledger's next partitions, and drop what is past its time."""
+        now = datetime.now(UTC)
+        async with self._database.transaction() as conn:
+            await partitions.ensure(conn, now)
+            await push_tests.delete_before(conn, now - KEEP_TESTS)
+            await idempotency.delete_expired(conn)
+
+    async def _open_campaigns(self, before: datetime, last: UUID | None) -> Sequence[Campaign]:
+        async with self._database.transaction() as conn:
+            return await campaigns.open_since(conn, before, after=last, limit=PAGE)
+
+    async def _take_up(self, campaign: Campaign) -> bool:
+        if await starter.is_running(self._temporal, campaign.id):
+            return False
+        await starter.start(self._temporal, campaign)
+        log.warning("campaign_taken_up", campaign_id=str(campaign.id))
+        return True

@@ -1,0 +1,197 @@
+"""The table `push_batches`: how far each batch of a frozen audience has come, and its counts.
+
+A batch belongs to the attempt whose epoch stands in it; only that attempt may claim of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fanfare.db.tables import push_batches, push_campaigns
+from fanfare.entities import Batch, Stats
+from fanfare.models import Lane, ProjectCtx
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """Which batch: a campaign's, by number."""
+
+    project: ProjectCtx
+    campaign_id: UUID
+    number: int
+
+    def values(self) -> dict[str, object]:
+        """The key as column values."""
+        return {
+            "project_id": self.project.project_id,
+            "campaign_id": self.campaign_id,
+            "number": self.number,
+        }
+
+    def matches(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """The condition that picks the batch's rows of a table."""
+        return [table.c[name] == value for name, value in self.values().items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Outcomes that are added to a batch's counts in one go."""
+
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    repeats: int = 0
+    skipped_by: Mapping[str, int] = field(default_factory=dict)
+
+    def values(self) -> dict[str, object]:
+        """As parameters of the statement that adds them."""
+        return {
+            "sent": self.sent,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "unknown": self.unknown,
+            "repeats": self.repeats,
+            "skipped_by": orjson.dumps(self.skipped_by).decode(),
+        }
+
+
+async def take(conn: AsyncConnection, key: BatchKey) -> Batch:
+    """Make the batch the caller's: earlier attempts can claim no more of it."""
+    columns = push_batches.c
+    statement = (
+        sa.update(push_batches)
+        .where(*key.matches(push_batches))
+        .values(epoch=columns.epoch + 1)
+        .returning(
+            columns.lane,
+            sa.func.cardinality(columns.token_ids).label("size"),
+            columns.claimed,
+            columns.epoch,
+            columns.completed_at.is_not(None).label("completed"),
+        )
+    )
+    row = (await conn.execute(statement)).mappings().one()
+    return Batch(
+        number=key.number,
+        lane=Lane(row["lane"]),
+        size=row["size"],
+        claimed=row["claimed"],
+        epoch=row["epoch"],
+        completed=row["completed"],
+    )
+
+
+async def count(conn: AsyncConnection, key: BatchKey, added: Counts) -> None:
+    """Add outcomes that were just recorded, in the same transaction, to the batch's counts."""
+    await conn.execute(_COUNT, {**key.values(), **added.values()})
+
+
+async def complete(conn: AsyncConnection, key: BatchKey) -> Stats | None:
+    """Close the batch where all its tokens are final, and say its counts. None where not."""
+    columns = push_batches.c
+    size = sa.func.cardinality(columns.token_ids)
+    final = columns.sent + columns.failed + columns.skipped + columns.unknown
+    statement = (
+        sa.update(push_batches)
+        .where(*key.matches(push_batches), final == size)
+        .values(completed_at=sa.func.coalesce(columns.completed_at, sa.func.now()))
+        .returning(size, columns.sent, columns.failed, columns.skipped, columns.unknown)
+    )
+    row = (await conn.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    audience, sent, failed, skipped, unknown = row
+    return Stats(audience=audience, sent=sent, failed=failed, skipped=skipped, unknown=unknown)
+
+
+async def stats(
+    conn: AsyncConnection, project: ProjectCtx, campaign_ids: Sequence[UUID]
+) -> Mapping[UUID, Stats]:
+    """The counts of campaigns whose audience is frozen, summed over their batches."""
+    found = {
+        row["campaign_id"]: row
+        for row in (await conn.execute(_sums(project, campaign_ids))).mappings()
+    }
+    reasons = await _skip_reasons(conn, project, campaign_ids)
+    return {campaign: _stats(row, reasons.get(campaign, {})) for campaign, row in found.items()}
+
+
+def _sums(project: ProjectCtx, campaign_ids: Sequence[UUID]) -> sa.Select[tuple[object, ...]]:
+    columns = push_batches.c
+    counters = (columns.sent, columns.failed, columns.skipped, columns.unknown)
+    return (
+        sa.select(
+            push_campaigns.c.id.label("campaign_id"),
+            push_campaigns.c.audience,
+            sa.func.coalesce(sa.func.sum(columns.possible_duplicates), 0).label("repeats"),
+            *(sa.func.coalesce(sa.func.sum(count), 0).label(count.name) for count in counters),
+        )
+        .outerjoin(
+            push_batches,
+            (columns.project_id == push_campaigns.c.project_id)
+            & (columns.campaign_id == push_campaigns.c.id),
+        )
+        .where(
+            push_campaigns.c.project_id == project.project_id,
+            push_campaigns.c.id.in_(campaign_ids),
+            push_campaigns.c.frozen_at.is_not(None),
+        )
+        .group_by(push_campaigns.c.id, push_campaigns.c.audience)
+    )
+
+
+async def _skip_reasons(
+    conn: AsyncConnection, project: ProjectCtx, campaign_ids: Sequence[UUID]
+) -> Mapping[UUID, Mapping[str, int]]:
+    statement = sa.text(
+        """
+        SELECT campaign_id, reason.key, sum(reason.value::int)
+        FROM push_batches, jsonb_each_text(skipped_by) AS reason
+        WHERE project_id = :project AND campaign_id = ANY(:campaigns) AND skipped > 0
+        GROUP BY campaign_id, reason.key ORDER BY reason.key
+        """
+    ).bindparams(sa.bindparam("campaigns", type_=ARRAY(sa.UUID)))
+    values = {"project": project.project_id, "campaigns": list(campaign_ids)}
+    found: dict[UUID, dict[str, int]] = {}
+    for campaign, reason, count in await conn.execute(statement, values):
+        found.setdefault(campaign, {})[reason] = int(count)
+    return found
+
+
+def _stats(row: sa.RowMapping, skipped_by: Mapping[str, int]) -> Stats:
+    audience = int(row["audience"])
+    final = int(row["sent"] + row["failed"] + row["skipped"] + row["unknown"])
+    return Stats(
+        audience=audience,
+        pending=audience - final,
+        sent=int(row["sent"]),
+        failed=int(row["failed"]),
+        skipped=int(row["skipped"]),
+        unknown=int(row["unknown"]),
+        possible_duplicates=int(row["repeats"]),
+        skipped_by=skipped_by,
+    )
+
+
+# The skip reasons are added key by key: {"expired": 2} + {"expired": 1, "token_gone": 1}.
+_COUNT = sa.text(
+    """
+    UPDATE push_batches SET
+        sent = sent + :sent, failed = failed + :failed, skipped = skipped + :skipped,
+        unknown = unknown + :unknown, possible_duplicates = possible_duplicates + :repeats,
+        skipped_by = CASE WHEN cast(:skipped AS int) = 0 THEN skipped_by ELSE (
+            SELECT jsonb_object_agg(reason, amount) FROM (
+                SELECT key AS reason, sum(value::int) AS amount FROM (
+                    SELECT * FROM jsonb_each_text(skipped_by)
+                    UNION ALL SELECT * FROM jsonb_each_text(cast(:skipped_by AS jsonb))
+                ) AS both_counts GROUP BY key
+            ) AS sums) END
+    WHERE project_id = :project_id AND campaign_id = :campaign_id AND number = :number
+    """
+)

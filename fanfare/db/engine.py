@@ -1,0 +1,79 @@
+"""Transactions against PostgreSQL: held to one project, or not."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from fanfare.errors import DatabaseUnavailable
+from fanfare.models import ProjectCtx
+
+# The role of the HTTP door. Row-level security holds it to the project of the transaction; the
+# worker, whose ids come from its own workflows, connects as the tables' owner.
+API_ROLE = "fanfare_api"
+
+_ENTER_PROJECT = sa.text("SELECT set_config('app.project', :project, true)")
+
+
+class Database:
+    """A pool of connections. Every error of the server or the network is DatabaseUnavailable."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        role: str | None = None,
+        pool_size: int = 10,
+        statement_timeout: timedelta = timedelta(seconds=30),
+    ) -> None:
+        milliseconds = int(statement_timeout.total_seconds() * 1000)
+        options = f"-c statement_timeout={milliseconds} -c timezone=UTC"
+        if role is not None:
+            options += f" -c role={role}"
+        self._engine = create_async_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            json_serializer=_to_json,
+            json_deserializer=orjson.loads,
+            connect_args={"connect_timeout": 5, "options": options},
+        )
+
+    @asynccontextmanager
+    async def project(self, project: ProjectCtx) -> AsyncIterator[AsyncConnection]:
+        """One transaction that sees one project, committed at the end of the block."""
+        async with self.transaction() as conn:
+            await conn.execute(_ENTER_PROJECT, {"project": str(project.project_id)})
+            yield conn
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction of whoever knows its project, or needs none. Committed at the end."""
+        try:
+            async with self._engine.begin() as conn:
+                yield conn
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+
+def driver_url(url: str) -> str:
+    """The same database, by SQLAlchemy's name for psycopg. Takes any `postgresql://` URL."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.split("+")[0] not in {"postgresql", "postgres"}:
+        raise ValueError("FANFARE_DATABASE_URL must begin with postgresql://")
+    return f"postgresql+psycopg://{rest}"
+
+
+def _to_json(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,54 @@
+"""The connection to a Temporal service: the operator's own, Temporal Cloud, or the embedded one.
+
+Configured as every Temporal client is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
+TEMPORAL_TLS_*, or a profile in a TOML file.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from fanfare.errors import TemporalUnavailable
+
+# How long a caller of the HTTP API waits for Temporal before it is told to come back.
+CALL_TIMEOUT = timedelta(seconds=5)
+
+_AWAY = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+        RPCStatusCode.CANCELLED,
+    }
+)
+
+
+async def connect(*, lazy: bool = False) -> Client:
+    """A client that speaks our models. `lazy`: it connects at its first call, not now.
+
+    Raises RuntimeError where nothing answers and it is not lazy.
+    """
+    config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", "127.0.0.1:7233")
+    return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Turn "Temporal does not answer" into TemporalUnavailable; let every other error pass."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status not in _AWAY:
+            raise
+        raise TemporalUnavailable("Temporal does not answer. Try again shortly.") from error
+    except RuntimeError as error:
+        # What a lazy client raises when its first connection fails.
+        if "connect" not in str(error).lower():
+            raise
+        raise TemporalUnavailable("Temporal does not answer. Try again shortly.") from error

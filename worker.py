@@ -1,0 +1,141 @@
+"""The worker process: workflows, activities, and a lane per provider. Nothing imports this.
+
+Run `python worker.py`; stop it with SIGTERM: it claims nothing more, waits for what is on the
+wire, records it, and ends. As many as wanted may run beside each other.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+import uvloop
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from activities.batches import Batches
+from activities.campaigns import Campaigns
+from activities.senders import Senders
+from activities.testpush import TestPushes
+from activities.upkeep import Upkeep
+from fanfare import logs, temporal
+from fanfare.db.engine import Database
+from fanfare.models import ProviderName
+from fanfare.sealing import KeyRing
+from fanfare.settings import WorkerSettings
+from workflows import WORKFLOWS, deployment, queues
+
+# Longer than a message's deadline of 15 s and the flush after it.
+GRACE = timedelta(seconds=25)
+
+# After a crash the next workflow task waits so long in the dead worker's own queue.
+STICKY_TIMEOUT = timedelta(seconds=3)
+
+# Heartbeats are how a cancellation reaches an activity; this bounds how long it takes.
+HEARTBEAT_THROTTLE = timedelta(seconds=2)
+
+RECONNECT_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Work until SIGTERM or SIGINT, then end within the grace period."""
+    stopping = _stop_signals()
+    client = await _connect(stopping)
+    if client is None:
+        return
+    database = Database(
+        settings.database_url.get_secret_value(), pool_size=2 * settings.batches_at_once + 4
+    )
+    ring = KeyRing(settings.kek.get_secret_value())
+    senders = Senders(database, ring, settings.addresses())
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(senders.close)
+        for worker in _workers(client, database, senders, settings.batches_at_once):
+            await stack.enter_async_context(worker)
+        log.info("worker_ready")
+        await stopping.wait()
+        log.info("worker_stopping")
+
+
+def _workers(
+    client: Client, database: Database, senders: Senders, batches_at_once: int
+) -> Sequence[Worker]:
+    campaigns, upkeep = Campaigns(database), Upkeep(database, client)
+    batches, tests = Batches(database, senders), TestPushes(database, senders)
+    main = Worker(
+        client,
+        task_queue=queues.MAIN,
+        workflows=WORKFLOWS,
+        activities=[
+            campaigns.begin,
+            campaigns.freeze_audience,
+            campaigns.stop,
+            campaigns.close,
+            campaigns.finish,
+            tests.send_test_push,
+            upkeep.keep_tables,
+            upkeep.reconcile_campaigns,
+        ],
+        max_concurrent_activities=50,
+        graceful_shutdown_timeout=GRACE,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+    )
+    lanes = [
+        Worker(
+            client,
+            task_queue=queues.of_provider(provider),
+            activities=[batches.send_batch],
+            max_concurrent_activities=batches_at_once,
+            graceful_shutdown_timeout=GRACE,
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        )
+        for provider in ProviderName
+    ]
+    return [main, *lanes]
+
+
+async def _connect(stopping: asyncio.Event) -> Client | None:
+    """A client, once Temporal answers and the namespace is ready. None where told to stop."""
+    while not stopping.is_set():
+        try:
+            client = await temporal.connect()
+            if not await deployment.ensure_search_attributes(client):
+                log.warning("search_attributes_must_be_added_by_an_administrator")
+            await deployment.ensure_schedules(client)
+        except (RuntimeError, RPCError) as error:
+            log.warning("waiting_for_temporal", reason=type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
+        else:
+            return client
+    return None
+
+
+def _stop_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    settings = WorkerSettings()
+    logs.configure(settings.log_level)
+    uvloop.run(serve(settings))
+    # The SDK's own threads may still let go of Python objects; ending now can crash the process
+    # on its way out (temporalio/sdk-python#300).
+    time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
