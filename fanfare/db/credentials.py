@@ -96,6 +96,22 @@ async def get_sealed(
     return SealedCredential(_credential(row), sealed)
 
 
+async def note_test(
+    conn: AsyncConnection,
+    project: ProjectCtx,
+    credential_id: UUID,
+    status: str,
+    reason: str | None,
+) -> None:
+    """Keep what a test of the credential found, unless it was replaced meanwhile."""
+    statement = (
+        sa.update(credentials)
+        .where(credentials.c.project_id == project.project_id, credentials.c.id == credential_id)
+        .values(status=status, status_reason=reason, checked_at=sa.func.now())
+    )
+    await conn.execute(statement)
+
+
 async def delete(
     conn: AsyncConnection, project: ProjectCtx, provider: ProviderName, environment: Environment
 ) -> None:

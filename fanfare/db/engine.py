@@ -41,6 +41,8 @@ class Database:
             max_overflow=0,
             pool_timeout=5,
             pool_pre_ping=True,
+            # Parameters hold device tokens; SQLAlchemy would quote them in error texts.
+            hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
             connect_args={"connect_timeout": 5, "options": options},

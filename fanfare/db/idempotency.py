@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from fanfare.db.tables import idempotency_keys
 from fanfare.errors import IdempotencyKeyInUse, IdempotencyKeyReused
@@ -67,9 +68,7 @@ async def delete_expired(conn: AsyncConnection) -> int:
     return (await conn.execute(statement)).rowcount
 
 
-def _claiming(
-    project: ProjectCtx, key: str, request_hash: bytes
-) -> sa.ReturningInsert[tuple[datetime]]:
+def _claiming(project: ProjectCtx, key: str, request_hash: bytes) -> ReturningInsert[datetime]:
     columns = idempotency_keys.c
     fresh = {
         "request_hash": request_hash,

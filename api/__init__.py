@@ -1,0 +1,1 @@
+"""The HTTP door: validate, read, start, signal. It never sends a push."""

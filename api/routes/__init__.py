@@ -1,0 +1,1 @@
+"""One module per noun: its request models and its routes, in a `router`."""

@@ -1,0 +1,112 @@
+"""The route class of every guarded route: who may, once or again, and what body; in this order."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request, Response
+from fastapi.params import Depends as Dependency
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
+
+from api import idempotency
+from api.bodies import decode_body, read_body
+from api.principals import Requirement
+from fanfare.errors import FieldFault, InvalidInput
+
+
+class RouteWithoutScope(Exception):
+    """A route was declared that does not say who may call it."""
+
+
+class GuardedRoute(APIRoute):
+    """A route that admits whoever its `requires(...)` names, before it reads a byte of the body.
+
+    A POST with an Idempotency-Key runs once.
+    """
+
+    runs_once = True
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],  # Any: FastAPI's type
+        *,
+        dependencies: Sequence[Dependency] | None = None,
+        **options: Any,  # Any: handed on to FastAPI
+    ) -> None:
+        self.requirement = _requirement_among(dependencies or (), endpoint)
+        is_keyed = self.runs_once and "POST" in (options.get("methods") or ())
+        documented = [Depends(_idempotency_key)] if is_keyed else []
+        dependencies = [*(dependencies or ()), *documented]
+        super().__init__(path, endpoint, dependencies=dependencies, **options)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Errors are raised for the application's handlers."""
+        if scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        _refuse_nul(scope)
+        principal = await self.requirement.check(request)
+        if self._is_keyed(request):
+            run = super().handle
+            await idempotency.run_once(run, scope, receive, send, principal=principal)
+        else:
+            await super().handle(scope, receive, send)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_checked(request: Request) -> Response:
+            checked = CheckedRequest(request.scope, request.receive)
+            if self.body_field is not None:
+                await checked.load()
+            return await handle(checked)
+
+        return handle_checked
+
+    def _is_keyed(self, request: Request) -> bool:
+        return self.runs_once and request.method == "POST" and idempotency.HEADER in request.headers
+
+
+class StreamedRoute(GuardedRoute):
+    """A guarded route that reads its body itself, piece by piece, and takes no Idempotency-Key."""
+
+    runs_once = False
+
+
+class CheckedRequest(Request):
+    """A request whose body is bounded, and JSON that can be stored."""
+
+    async def load(self) -> None:
+        """Read the body. Raises RequestTooLarge, UnsupportedMediaType or InvalidInput."""
+        self._body = await read_body(self.stream())
+        if self._body:
+            self._json = decode_body(self._body, self.headers)
+
+
+def _idempotency_key(
+    _key: Annotated[
+        str | None,
+        Header(
+            alias=idempotency.HEADER,
+            description="Makes a repetition safe: the same request again gets the same answer.",
+        ),
+    ] = None,
+) -> None:
+    """For the OpenAPI description; the route acts on it before any dependency is asked."""
+
+
+def _requirement_among(
+    dependencies: Sequence[Dependency], endpoint: Callable[..., Any]
+) -> Requirement:
+    for dependency in dependencies:
+        if isinstance(dependency.dependency, Requirement):
+            return dependency.dependency
+    raise RouteWithoutScope(f"{endpoint.__name__} has no requires(...) in its dependencies")
+
+
+def _refuse_nul(scope: Scope) -> None:
+    # PostgreSQL cannot hold it, so no path and no filter can mean it.
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        raise InvalidInput("The URL holds a NUL.", [FieldFault("url", "holds a NUL")])

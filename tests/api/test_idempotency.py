@@ -1,0 +1,166 @@
+"""The same request twice is answered once."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from httpx import AsyncClient
+
+from fanfare.db import idempotency
+from fanfare.db.engine import Database
+from fanfare.models import ProjectCtx
+from tests.api.conftest import Tenant, restricted
+
+BODY = {"name": "s", "rules": {"field": "email", "op": "exists"}}
+
+
+def keyed(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key}
+
+
+async def test_same_request_gets_the_stored_answer(client: AsyncClient) -> None:
+    first = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    second = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    assert (second.status_code, second.json()) == (201, first.json())
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert len((await client.get("/admin/segments")).json()["data"]) == 1
+
+
+async def test_another_body_or_path_with_the_key_is_refused(client: AsyncClient) -> None:
+    await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    body = await client.post("/admin/segments", json=BODY | {"name": "t"}, headers=keyed("a"))
+    path = await client.post("/admin/keys", json=BODY, headers=keyed("a"))
+
+    assert [body.status_code, path.status_code] == [422, 422]
+    assert body.json()["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_of_many_at_once_one_runs(client: AsyncClient) -> None:
+    calls = [client.post("/admin/segments", json=BODY, headers=keyed("a")) for _ in range(8)]
+
+    answers = await asyncio.gather(*calls)
+
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert len((await client.get("/admin/segments")).json()["data"]) == 1
+
+
+async def test_claim_of_another_request_is_in_use_until_its_time_is_over(
+    tenant: Tenant, api_database: Database
+) -> None:
+    await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
+    await _rewind(tenant, api_database, locked_until=datetime.now(UTC) + timedelta(seconds=60))
+    busy = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
+    await _rewind(tenant, api_database, locked_until=datetime.now(UTC) - timedelta(seconds=1))
+
+    taken_over = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    assert (busy.status_code, busy.json()["error"]["code"]) == (409, "IDEMPOTENCY_KEY_IN_USE")
+    assert taken_over.status_code == 201
+
+
+async def test_refusal_is_kept_too(client: AsyncClient) -> None:
+    bad = BODY | {"rules": {}}
+    await client.post("/admin/segments", json=bad, headers=keyed("a"))
+
+    again = await client.post("/admin/segments", json=bad, headers=keyed("a"))
+
+    assert again.status_code == 400
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_unexpected_error_frees_the_key(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("fanfare.db.segments.create", _explode)
+        failed = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    again = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    assert [failed.status_code, again.status_code] == [500, 201]
+
+
+async def test_key_of_another_project_is_another_key(tenant: Tenant, other_tenant: Tenant) -> None:
+    key = keyed(uuid4().hex)
+    await other_tenant.client.post("/admin/segments", json=BODY, headers=key)
+
+    answer = await tenant.client.post("/admin/segments", json=BODY, headers=key)
+
+    assert "Idempotent-Replayed" not in answer.headers
+
+
+async def test_replay_asks_for_the_scope_again(app: FastAPI, tenant: Tenant) -> None:
+    body = {"name": "k", "scopes": ["admin"]}
+    await tenant.client.post("/admin/keys", json=body, headers=keyed("a"))
+
+    async with await restricted(app, tenant, "audience:write") as weaker:
+        answer = await weaker.post("/admin/keys", json=body, headers=keyed("a"))
+
+    assert answer.status_code == 403
+
+
+async def test_stored_answer_does_not_hold_a_secret_in_the_clear(
+    tenant: Tenant, api_database: Database
+) -> None:
+    body = {"name": "k", "scopes": ["admin"]}
+    made = await tenant.client.post("/admin/keys", json=body, headers=keyed("a"))
+
+    project = ProjectCtx(UUID(tenant.project_id))
+    async with api_database.project(project) as conn:
+        stored = await conn.scalar(sa.text("SELECT response FROM idempotency_keys"))
+
+    assert made.json()["data"]["secret"].encode() not in stored
+    again = await tenant.client.post("/admin/keys", json=body, headers=keyed("a"))
+    assert again.json() == made.json()
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "with space"])
+async def test_key_that_cannot_be_used_is_refused(client: AsyncClient, key: str) -> None:
+    answer = await client.post("/admin/segments", json=BODY, headers=keyed(key))
+
+    assert answer.status_code == 400
+
+
+async def test_operator_has_keys_too(operator: AsyncClient) -> None:
+    key = keyed(uuid4().hex)
+
+    first = await operator.post("/admin/projects", json={"name": "x"}, headers=key)
+    second = await operator.post("/admin/projects", json={"name": "x"}, headers=key)
+
+    assert first.json() == second.json()
+
+
+async def test_answer_is_forgotten_after_thirty_days(
+    tenant: Tenant, api_database: Database, database: Database
+) -> None:
+    await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
+    project = ProjectCtx(UUID(tenant.project_id))
+    age = sa.text("UPDATE idempotency_keys SET created_at = now() - interval '31 days'")
+    async with api_database.project(project) as conn:
+        await conn.execute(age)
+
+    async with database.transaction() as conn:
+        deleted = await idempotency.delete_expired(conn)
+
+    again = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
+    assert deleted == 1
+    assert "Idempotent-Replayed" not in again.headers
+
+
+async def _rewind(tenant: Tenant, api_database: Database, *, locked_until: datetime) -> None:
+    """Have the request of the only key look unfinished."""
+    project = ProjectCtx(UUID(tenant.project_id))
+    statement = sa.text("UPDATE idempotency_keys SET status = NULL, locked_until = :until")
+    async with api_database.project(project) as conn:
+        await conn.execute(statement, {"until": locked_until})
+
+
+async def _explode(*_: object) -> None:
+    raise RuntimeError("no")
