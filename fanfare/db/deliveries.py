@@ -209,6 +209,7 @@ _COPY = """
 """
 _COPY_TYPES = ["uuid", "uuid", "int8", "bool", "text", "text", "text", "text"]
 
+# OFFSET 0: a look-up per token by the primary key, whatever the statistics say.
 _CLOSE_REST = sa.text(
     """
     WITH rest AS (
@@ -223,7 +224,7 @@ _CLOSE_REST = sa.text(
           AND (cast(:number AS int) IS NULL OR b.number = :number)
           AND NOT EXISTS (
               SELECT FROM push_deliveries d WHERE d.project_id = b.project_id
-                AND d.campaign_id = b.campaign_id AND d.token_id = taken.token_id)
+                AND d.campaign_id = b.campaign_id AND d.token_id = taken.token_id OFFSET 0)
     ),
     written AS (
         INSERT INTO push_deliveries (project_id, campaign_id, token_id, status, error_code, reason)

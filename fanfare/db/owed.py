@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare.db.batches import BatchKey
-from fanfare.db.claims import CLAIMABLE, ClaimedToken, claimed_token
+from fanfare.db.claims import CLAIMABLE, DEVICE_BY_ID, ClaimedToken, claimed_token
 from fanfare.db.tables import push_owed
 
 
@@ -109,12 +109,13 @@ _CLAIM_DUE = sa.text(
         WHERE o.project_id = :project_id AND o.campaign_id = :campaign_id
           AND o.number = :number AND o.token_id = due.token_id
     )
-    SELECT due.token_id, due.attempts, due.ambiguous, true AS owed, t.token, t.is_active,
+    SELECT taken.token_id, taken.attempts, taken.ambiguous, true AS owed, t.token, t.is_active,
            t.deactivated_reason, t.registered_at, t.suspicions
-    FROM due LEFT JOIN push_tokens t ON t.project_id = :project_id AND t.id = due.token_id
+    FROM due AS taken LEFT JOIN LATERAL ({DEVICE_BY_ID}) t ON true
     """  # noqa: S608 - two constants of ours
 )
 
+# OFFSET 0 for the same reason as in `claims.DEVICE_BY_ID`: a look-up per token, never a scan.
 _NOTE_LOST = sa.text(
     """
     INSERT INTO push_owed (project_id, campaign_id, number, token_id, due_at, attempts, ambiguous)
@@ -123,7 +124,7 @@ _NOTE_LOST = sa.text(
     WHERE b.project_id = :project_id AND b.campaign_id = :campaign_id AND b.number = :number
       AND NOT EXISTS (
           SELECT FROM push_deliveries d WHERE d.project_id = b.project_id
-            AND d.campaign_id = b.campaign_id AND d.token_id = lost.token_id)
+            AND d.campaign_id = b.campaign_id AND d.token_id = lost.token_id OFFSET 0)
     ON CONFLICT DO NOTHING
     """
 )
