@@ -11,7 +11,11 @@ import shutil
 import signal
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -33,8 +37,10 @@ SERVER_OPTIONS = {
 }
 
 
-def server(data: Path, *, port: int, log: Path) -> ChildProcess:
+def server(data: Path, *, port: int, log: Path, password: str | None = None) -> ChildProcess:
     """The server's process over `data`, which is initialised where it is new. Not started yet.
+
+    New data asks for `password`; without one it lets in whoever reaches the port.
 
     Raises StackProblem where the package or the disk is missing, or the data is of another major
     version.
@@ -43,7 +49,7 @@ def server(data: Path, *, port: int, log: Path) -> ChildProcess:
     if data.exists():
         _check_version(data)
     else:
-        _initialise(data, account)
+        _initialise(data, account, password)
     if account is not None:
         _hand_over(data, account)
     options = [f"--{name}={value}" for name, value in SERVER_OPTIONS.items()]
@@ -52,24 +58,26 @@ def server(data: Path, *, port: int, log: Path) -> ChildProcess:
     return ChildProcess("postgres", command, log, user=account, stop_signal=signal.SIGINT)
 
 
-def url(port: int, database: str = "fanfare") -> str:
+def url(port: int, database: str = "fanfare", *, password: str | None = None) -> str:
     """How psycopg and SQLAlchemy name a database of that server."""
-    return f"postgresql://{SUPERUSER}@127.0.0.1:{port}/{database}"
+    secret = "" if password is None else f":{quote(password, safe='')}"
+    return f"postgresql://{SUPERUSER}{secret}@127.0.0.1:{port}/{database}"
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, *, password: str | None = None) -> bool:
     """Whether it takes connections yet."""
     try:
-        psycopg.connect(url(port, "postgres"), connect_timeout=2).close()
+        psycopg.connect(url(port, "postgres", password=password), connect_timeout=2).close()
     except psycopg.OperationalError:
         return False
     return True
 
 
-def ensure_database(port: int, name: str = "fanfare") -> None:
+def ensure_database(port: int, name: str = "fanfare", *, password: str | None = None) -> None:
     """Create the database where there is none."""
     query = "SELECT 1 FROM pg_database WHERE datname = %s"
-    with psycopg.connect(url(port, "postgres"), autocommit=True) as connection:
+    own = url(port, "postgres", password=password)
+    with psycopg.connect(own, autocommit=True) as connection:
         if connection.execute(query, [name]).fetchone() is None:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
@@ -122,17 +130,24 @@ def _major_version() -> str:
     return said.stdout.split()[-1].partition(".")[0]
 
 
-def _initialise(data: Path, account: str | None) -> None:
+def _initialise(data: Path, account: str | None, password: str | None) -> None:
     # Under another name until it is whole: initdb may be killed half-way.
     unfinished = data.with_name(f"{data.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     if account is not None:
         _hand_over(unfinished, account)
-    command = [_binary("initdb"), "-D", str(unfinished), "-U", SUPERUSER, "--auth=trust"]
-    options = ["--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+    with _password_file(data.parent, account, password) as file:
+        door = ["--auth=scram-sha-256", f"--pwfile={file}"] if password else ["--auth=trust"]
+        _initdb(unfinished, account, door)
+    unfinished.rename(data)
+
+
+def _initdb(data: Path, account: str | None, door: Sequence[str]) -> None:
+    command = [_binary("initdb"), "-D", str(data), "-U", SUPERUSER, "--no-instructions"]
+    options = ["--encoding=UTF8", "--locale=C.UTF-8"]
     done = subprocess.run(
-        [*command, *options],
+        [*command, *options, *door],
         **account_options(account),
         capture_output=True,
         text=True,
@@ -141,7 +156,17 @@ def _initialise(data: Path, account: str | None) -> None:
     )
     if done.returncode != 0:
         raise StackProblem(f"PostgreSQL could not make its data folder: {done.stderr.strip()}")
-    unfinished.rename(data)
+
+
+@contextmanager
+def _password_file(folder: Path, account: str | None, password: str | None) -> Iterator[Path]:
+    """The password for initdb, in a file while that runs: arguments are for everyone to see."""
+    with tempfile.NamedTemporaryFile("w", dir=folder) as file:
+        file.write(password or "")
+        file.flush()
+        if account is not None:
+            shutil.chown(file.name, user=account)
+        yield Path(file.name)
 
 
 def _binary(name: str) -> str:

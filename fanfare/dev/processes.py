@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
+
+# What may lead to somebody's own Temporal or PostgreSQL.
+FOREIGN = ("TEMPORAL_", "PG")
+
 TAIL_BYTES = 16 * 1024
 
 # A longer log is put aside at the next start.
@@ -71,7 +75,7 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env={**_inherited(), **self.environment},
                 cwd=self.directory,
                 **account_options(self.user),
                 start_new_session=True,
@@ -196,6 +200,10 @@ def _bound(host: str, port: int) -> socket.socket:
         probe = socket.socket()
         probe.bind((host, 0))
     return probe
+
+
+def _inherited() -> Mapping[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 def _ending(code: int) -> str:
