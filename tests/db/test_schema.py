@@ -69,9 +69,7 @@ def test_every_unique_key_begins_with_the_project(table: sa.Table) -> None:
 
 
 @pytest.mark.parametrize("table", WALLED, ids=lambda table: table.name)
-def test_the_http_door_sees_no_row_without_a_project(
-    conn: sa.Connection, table: sa.Table
-) -> None:
+def test_the_http_door_sees_no_row_without_a_project(conn: sa.Connection, table: sa.Table) -> None:
     query = sa.text("SELECT relrowsecurity FROM pg_class WHERE oid = cast(:name AS regclass)")
 
     assert conn.scalar(query, {"name": table.name}) is True

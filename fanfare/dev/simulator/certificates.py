@@ -17,7 +17,6 @@ from fanfare.dev.simulator.keys import private_pem, public_pem
 
 LIFETIME = timedelta(days=3650)
 # "simulator" is the service's name where containers speak to each other.
-# `simulator` is its name in docker-compose.yml.
 HOST_NAMES = ("localhost", "simulator")
 ADDRESSES = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
