@@ -1,6 +1,7 @@
 """One HTTP/2 connection on asyncio: many requests at once, each of which ends exactly once."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
@@ -114,7 +115,10 @@ class Http2Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; what is open ends as unknown."""
         if self._transport is not None:
-            self._transport.abort()
+            # The first releases of Python 3.11 forget the connection under a transport that is
+            # closing: there its own time-out ends it.
+            with contextlib.suppress(AttributeError):
+                self._transport.abort()
 
     # What the transport tells.
 

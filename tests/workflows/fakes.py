@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from temporalio import activity
@@ -49,10 +50,12 @@ class FakeActivities(CampaignActivities, BatchActivities):
     calls: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     ended: list[tuple[CampaignStatus, str | None]] = field(default_factory=list)
+    begun_at: datetime | None = None
 
     @activity.defn(name="begin_campaign")
     async def begin(self, key: CampaignKey) -> Begun:
         self.calls.append("begin")
+        self.begun_at = activity.info().scheduled_time
         return Begun(to_send=self.to_send)
 
     @activity.defn(name="freeze_audience")
