@@ -70,16 +70,27 @@ async def project(database: Database) -> ProjectCtx:
 
 @pytest.fixture(scope="session")
 async def temporal_env() -> AsyncIterator[WorkflowEnvironment]:
+    async with await start_temporal() as env:
+        yield env
+
+
+@pytest.fixture(scope="session")
+async def idle_temporal_env() -> AsyncIterator[WorkflowEnvironment]:
+    """A server that nobody works for: what is started there stays as it is."""
+    async with await start_temporal() as env:
+        yield env
+
+
+async def start_temporal() -> WorkflowEnvironment:
     """The real server, in memory."""
     flags = (f"{name}={value}" for name, value in DYNAMIC_CONFIG.items())
-    async with await WorkflowEnvironment.start_local(
+    return await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
         dev_server_existing_path=str(temporal_server.binary()),
         dev_server_log_level="error",
         dev_server_extra_args=[part for flag in flags for part in ("--dynamic-config-value", flag)],
         search_attributes=attributes.ALL,
-    ) as env:
-        yield env
+    )
 
 
 @pytest.fixture(scope="session")

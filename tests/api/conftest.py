@@ -48,11 +48,13 @@ async def api_database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def app(api_database: Database, database_url: str, temporal_env: WorkflowEnvironment) -> FastAPI:
+def app(
+    api_database: Database, database_url: str, idle_temporal_env: WorkflowEnvironment
+) -> FastAPI:
     return create_app(
         Resources(
             database=api_database,
-            temporal=temporal_env.client,
+            temporal=idle_temporal_env.client,
             key_ring=KEY_RING,
             pepper=b"p" * 32,
             operator_key=OPERATOR_KEY,

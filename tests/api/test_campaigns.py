@@ -69,7 +69,7 @@ async def test_without_a_time_it_is_a_draft(client: AsyncClient) -> None:
 
 
 async def test_with_a_time_it_is_scheduled_and_its_workflow_waits(
-    client: AsyncClient, temporal_env: WorkflowEnvironment
+    client: AsyncClient, idle_temporal_env: WorkflowEnvironment
 ) -> None:
     await client.post("/admin/segments", json=INACTIVE)
 
@@ -77,7 +77,7 @@ async def test_with_a_time_it_is_scheduled_and_its_workflow_waits(
 
     assert created["status"] == "scheduled"
     assert created["scheduled_at"] == "2027-04-20T09:00:00Z"
-    handle = temporal_env.client.get_workflow_handle(f"push-campaign-{created['id']}")
+    handle = idle_temporal_env.client.get_workflow_handle(f"push-campaign-{created['id']}")
     description = await handle.describe()
     assert description.status is not None
     assert description.status.name == "RUNNING"
@@ -91,7 +91,7 @@ async def test_an_offset_is_read_and_answered_in_utc(client: AsyncClient) -> Non
 
 
 async def test_the_name_defaults_to_the_title_which_stays_out_of_temporal(
-    client: AsyncClient, temporal_env: WorkflowEnvironment
+    client: AsyncClient, idle_temporal_env: WorkflowEnvironment
 ) -> None:
     answer = await client.post(
         "/admin/push", json={"title": "Hello", "body": "World", "scheduled_at": in_(days=1)}
@@ -99,7 +99,7 @@ async def test_the_name_defaults_to_the_title_which_stays_out_of_temporal(
 
     created = answer.json()["data"]
     assert created["name"] == "Hello"
-    handle = temporal_env.client.get_workflow_handle(f"push-campaign-{created['id']}")
+    handle = idle_temporal_env.client.get_workflow_handle(f"push-campaign-{created['id']}")
     history = (await handle.fetch_history()).to_json()
     assert "Hello" not in history
     assert "World" not in history
@@ -168,7 +168,7 @@ async def test_a_segment_must_exist(client: AsyncClient) -> None:
 
 
 async def test_send_flips_a_draft_to_sending_and_starts_its_workflow(
-    client: AsyncClient, temporal_env: WorkflowEnvironment
+    client: AsyncClient, idle_temporal_env: WorkflowEnvironment
 ) -> None:
     created = await draft(client)
 
@@ -176,7 +176,7 @@ async def test_send_flips_a_draft_to_sending_and_starts_its_workflow(
 
     assert answer.status_code == 202
     assert answer.json()["data"]["status"] == "sending"
-    assert await starter.is_running(temporal_env.client, answer.json()["data"]["id"])
+    assert await starter.is_running(idle_temporal_env.client, answer.json()["data"]["id"])
 
 
 async def test_of_fifty_concurrent_sends_one_wins(client: AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """A server for HTTP/2 over TLS whose every answer, and every fault, is the test's to say."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -167,7 +168,9 @@ class Peer(asyncio.Protocol):
         self.flush()
 
     def hang_up(self) -> None:
-        self.transport.abort()
+        # See `Http2Connection.abort`.
+        with contextlib.suppress(AttributeError):
+            self.transport.abort()
 
     def _read(self, event: ngh2.Event) -> None:
         match event:
