@@ -19,18 +19,20 @@ from temporalio.worker import Worker
 
 from activities.batches import Batches
 from activities.campaigns import Campaigns
+from activities.delivery import Stores
 from activities.senders import Senders
 from activities.testpush import TestPushes
 from activities.upkeep import Upkeep
 from fanfare import logs, temporal
 from fanfare.db.engine import Database
+from fanfare.db.ledger_pool import LedgerPool
 from fanfare.models import ProviderName
 from fanfare.sealing import KeyRing
 from fanfare.settings import WorkerSettings
 from workflows import WORKFLOWS, deployment, queues
 
-# Longer than a message's deadline of 15 s and the flush after it.
-GRACE = timedelta(seconds=25)
+# A message waits 15 s at most for a stream and 15 s for its answer; then it is recorded.
+GRACE = timedelta(seconds=32)
 
 # After a crash the next workflow task waits so long in the dead worker's own queue.
 STICKY_TIMEOUT = timedelta(seconds=3)
@@ -39,6 +41,9 @@ STICKY_TIMEOUT = timedelta(seconds=3)
 HEARTBEAT_THROTTLE = timedelta(seconds=2)
 
 RECONNECT_SECONDS = 2.0
+
+# A statement of the send path takes a millisecond or two: so many serve far more batches.
+LEDGER_CONNECTIONS = 10
 
 log = structlog.get_logger()
 
@@ -49,26 +54,35 @@ async def serve(settings: WorkerSettings) -> None:
     client = await _connect(stopping)
     if client is None:
         return
-    database = Database(
-        settings.database_url.get_secret_value(), pool_size=2 * settings.batches_at_once + 4
-    )
+    url = settings.database_url.get_secret_value()
+    stores = Stores(Database(url), LedgerPool(url, size=LEDGER_CONNECTIONS))
     ring = KeyRing(settings.kek.get_secret_value())
-    senders = Senders(database, ring, settings.addresses())
+    senders = Senders(stores.database, ring, settings.addresses())
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
+        stack.push_async_callback(stores.database.close)
+        stack.push_async_callback(stores.ledger.close)
+        await stores.ledger.open()
         stack.push_async_callback(senders.close)
-        for worker in _workers(client, database, senders, settings.batches_at_once):
-            await stack.enter_async_context(worker)
+        workers = _workers(client, stores, senders, settings.batches_at_once)
+        await _work(workers, stopping)
+
+
+async def _work(workers: Sequence[Worker], stopping: asyncio.Event) -> None:
+    """Run the workers until told to stop, then end them all at once, not one after the other."""
+    async with asyncio.TaskGroup() as running:
+        for worker in workers:
+            running.create_task(worker.run())
         log.info("worker_ready")
         await stopping.wait()
         log.info("worker_stopping")
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
 
 
 def _workers(
-    client: Client, database: Database, senders: Senders, batches_at_once: int
+    client: Client, stores: Stores, senders: Senders, batches_at_once: int
 ) -> Sequence[Worker]:
-    campaigns, upkeep = Campaigns(database), Upkeep(database, client)
-    batches, tests = Batches(database, senders), TestPushes(database, senders)
+    campaigns, upkeep = Campaigns(stores), Upkeep(stores.database, client)
+    batches, tests = Batches(stores, senders), TestPushes(stores.database, senders)
     main = Worker(
         client,
         task_queue=queues.MAIN,

@@ -4,16 +4,22 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.delivery import BatchPass, CredentialsRefused, PassEndedEarly, delay_until_due
+from activities.delivery import (
+    BatchPass,
+    CredentialsRefused,
+    Passed,
+    PassEndedEarly,
+    Stores,
+    close_batch,
+)
 from activities.heartbeats import beating
 from activities.senders import Senders
-from fanfare.db import batches, campaigns, deliveries
+from fanfare.db import batches, campaigns
 from fanfare.db.batches import BatchKey
 from fanfare.db.claims import ClaimRefused
-from fanfare.db.engine import Database
 from fanfare.db.owed import Owing
-from fanfare.entities import Batch, Campaign, Stats
-from fanfare.errors import InvalidCredential
+from fanfare.entities import Batch, Campaign
+from fanfare.errors import CampaignNotFound, InvalidCredential
 from fanfare.models import ProjectCtx, SkipReason
 from fanfare.providers import Notification, Provider
 from workflows.stubs import BatchActivities, BatchInput, BatchResult
@@ -24,8 +30,8 @@ log = structlog.get_logger()
 class Batches(BatchActivities):
     """Implements `send_batch` with the database and the providers."""
 
-    def __init__(self, database: Database, senders: Senders) -> None:
-        self._database = database
+    def __init__(self, stores: Stores, senders: Senders) -> None:
+        self._stores = stores
         self._senders = senders
 
     @activity.defn(name="send_batch")
@@ -40,7 +46,7 @@ class Batches(BatchActivities):
         try:
             async with beating():
                 return await self._send(key)
-        except ClaimRefused:
+        except (ClaimRefused, CampaignNotFound):
             return BatchResult(stopped=True)
         except PassEndedEarly as error:
             raise _again("the worker stops; another takes the batch", "WORKER_STOPS") from error
@@ -50,56 +56,49 @@ class Batches(BatchActivities):
             ) from error
 
     async def _send(self, key: BatchKey) -> BatchResult:
-        async with self._database.transaction() as conn:
+        async with self._stores.database.transaction() as conn:
             campaign = await campaigns.get(conn, key.project, key.campaign_id)
-            batch = await batches.take(conn, key)
-            done = await batches.complete(conn, key)
-        if done is not None:
-            return _result(done)
+        async with self._stores.ledger.connection() as ledger:
+            batch = await batches.take(ledger, key)
+        if batch is None:
+            return BatchResult(stopped=True)
         provider = await self._senders.find(key.project, batch.lane)
         if provider is None:
-            return await self._skip(key)
-        ended = await self._pass(key, campaign, batch, provider).run()
-        if isinstance(ended, Stats):
-            return _result(ended)
-        raise _owes(ended)
+            return await self._skip(key, batch)
+        return _result(await self._pass(key, campaign, batch, provider).run())
 
     def _pass(
         self, key: BatchKey, campaign: Campaign, batch: Batch, provider: Provider
     ) -> BatchPass:
         notification = Notification(campaign.id, campaign.content, campaign.expires_at)
         return BatchPass(
-            database=self._database,
+            stores=self._stores,
             key=key,
             batch=batch,
             campaign=campaign,
             send=provider.prepare(notification),
         )
 
-    async def _skip(self, key: BatchKey) -> BatchResult:
+    async def _skip(self, key: BatchKey, batch: Batch) -> BatchResult:
         """Close a batch for which the project has no credential."""
         reason = SkipReason.NO_CREDENTIAL
-        async with self._database.transaction() as conn:
-            await deliveries.close_rest(
-                conn, key.project, key.campaign_id, reason, number=key.number
-            )
-            done = await batches.complete(conn, key)
+        await close_batch(self._stores.ledger, key, batch, reason)
+        async with self._stores.ledger.connection() as ledger:
+            counts = await batches.close(ledger, key)
         log.warning("batch_skipped", batch=key.number, reason=reason)
-        return _result(done or Stats())
+        return _result(Passed(counts, Owing(0, None)))
 
 
-def _result(stats: Stats) -> BatchResult:
+def _result(passed: Passed) -> BatchResult:
+    counts = passed.counts
     return BatchResult(
-        sent=stats.sent, failed=stats.failed, skipped=stats.skipped, unknown=stats.unknown
-    )
-
-
-def _owes(owing: Owing) -> ApplicationError:
-    return ApplicationError(
-        f"{owing.count} messages are owed",
-        type="DELIVERIES_OWED",
-        next_retry_delay=delay_until_due(owing),
-        category=ApplicationErrorCategory.BENIGN,
+        sent=counts.sent,
+        failed=counts.failed,
+        skipped=counts.skipped,
+        unknown=counts.unknown,
+        suspects=counts.suspects,
+        owed=passed.owing.count,
+        due_at=passed.owing.next_due,
     )
 
 

@@ -6,20 +6,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.delivery import Stores
 from activities.heartbeats import beating
-from fanfare.db import audience, campaigns, credentials, deliveries, segments
-from fanfare.db.audience import FrozenAudience
-from fanfare.db.engine import Database
+from fanfare.db import audience, campaigns, credentials, deliveries, segments, verdicts
+from fanfare.db.audience import BatchSizes, FrozenAudience
 from fanfare.entities import Campaign, Failure
 from fanfare.errors import SegmentNotFound
 from fanfare.models import CampaignStatus, Lane, ProjectCtx, SkipReason
 from fanfare.segments.compiler import compile_rule
 from fanfare.segments.errors import InvalidRules, RulesTooDeep
 from fanfare.segments.grammar import parse_rules
+from workflows.campaign import WRONG_CREDENTIAL
 from workflows.stubs import Audience, Begun, CampaignActivities, CampaignKey, EndInput, LaneRange
-
-# Tokens in a batch: one activity each. Larger ones cost Temporal less and repeat more by hand.
-BATCH_SIZE = 1_000
 
 log = structlog.get_logger()
 
@@ -27,25 +25,23 @@ log = structlog.get_logger()
 class Campaigns(CampaignActivities):
     """Implements the campaign's activities with the database."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
 
     @activity.defn(name="begin_campaign")
     async def begin(self, key: CampaignKey) -> Begun:
         """Make the campaign `sending`. A second run finds it so."""
-        async with self._database.transaction() as conn:
+        async with self._stores.database.transaction() as conn:
             campaign = await campaigns.begin(conn, _project(key), key.campaign_id)
-        if campaign is None:
-            return Begun(to_send=False)
-        return Begun(to_send=True, expires_at=campaign.expires_at)
+        return Begun(to_send=campaign is not None)
 
     @activity.defn(name="freeze_audience")
     async def freeze_audience(self, key: CampaignKey) -> Audience:
         """Write the audience down, once. A second run reads what the first one wrote."""
-        async with beating(), self._database.transaction() as conn:
+        async with beating(), self._stores.database.transaction() as conn:
             campaign = await campaigns.get(conn, _project(key), key.campaign_id)
             rule = await _rule(conn, campaign)
-            frozen = await audience.freeze(conn, campaign, rule, batch_size=BATCH_SIZE)
+            frozen = await audience.freeze(conn, campaign, rule, BatchSizes())
             await _require_credentials(conn, _project(key), frozen)
         log.info("audience_frozen", campaign_id=str(campaign.id), audience=frozen.audience)
         lanes = [LaneRange(lane=lane.lane, first=lane.first, end=lane.end) for lane in frozen.lanes]
@@ -60,15 +56,26 @@ class Campaigns(CampaignActivities):
         failure = None
         if end.failure_code is not None:
             failure = Failure(end.failure_code, end.failure_message or end.failure_code)
-        async with self._database.transaction() as conn:
+        async with beating(), self._stores.database.transaction() as conn:
             await campaigns.end(conn, _project(end), end.campaign_id, end.status, failure)
         log.info("campaign_stopped", campaign_id=str(end.campaign_id), status=end.status)
 
     @activity.defn(name="close_campaign")
     async def close(self, end: EndInput) -> None:
-        """Give every token of a cancelled campaign its end. A second run finds nothing left."""
-        async with beating(), self._database.transaction() as conn:
-            await deliveries.close_rest(conn, _project(end), end.campaign_id, SkipReason.CANCELLED)
+        """Once nothing is under way any more: settle what a stopped campaign leaves behind.
+
+        A cancelled one gives every token its end; one with a wrong credential takes back what it
+        said of tokens; another keeps what it owes. A second run finds nothing left.
+        """
+        project = _project(end)
+        async with beating():
+            if end.status is CampaignStatus.CANCELLED:
+                async with self._stores.ledger.connection() as conn:
+                    reason = SkipReason.CANCELLED
+                    await deliveries.close_rest(conn, project, end.campaign_id, reason)
+            if end.failure_code == WRONG_CREDENTIAL:
+                async with self._stores.ledger.connection() as conn:
+                    await verdicts.roll_back(conn, project, end.campaign_id)
 
     @activity.defn(name="finish_campaign")
     async def finish(self, key: CampaignKey) -> None:
@@ -78,7 +85,7 @@ class Campaigns(CampaignActivities):
         ours, and an operator must hear of it.
         """
         project = _project(key)
-        async with beating(), self._database.transaction() as conn:
+        async with beating(), self._stores.database.transaction() as conn:
             frozen = await audience.frozen(
                 conn, await campaigns.get(conn, project, key.campaign_id)
             )

@@ -1,5 +1,6 @@
 """From a provider's outcome to what the ledger is to hold: the decision table, row by row."""
 
+import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,72 +26,72 @@ MAX_ATTEMPTS = 5
 # of the question.
 AMBIGUOUS_DELAY = timedelta(seconds=30)
 
-FIRST_DELAY = timedelta(seconds=1)
-LONGEST_DELAY = timedelta(seconds=30)
+DEFAULT_DELAY = timedelta(seconds=1)
+LONGEST_DELAY = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One claimed token, what became of it, and the moments between which it did."""
+class Moments:
+    """When some messages went out, and when their outcomes were known."""
 
-    token: ClaimedToken
-    outcome: Outcome
     asked_at: datetime
     answered_at: datetime
 
 
 def reason_to_skip(token: ClaimedToken) -> SkipReason | None:
     """Why a claimed token is not to be asked for, None where it is."""
+    if token.is_active:
+        return None
     if token.token is None:
         return SkipReason.TOKEN_GONE
     if token.deactivated_reason == "moved":
         return SkipReason.TOKEN_MOVED
-    return None if token.is_active else SkipReason.TOKEN_INACTIVE
+    return SkipReason.TOKEN_INACTIVE
 
 
 def skip(settlement: Settlement, token: ClaimedToken, reason: SkipReason) -> None:
     """Note that the token is not asked for; `unknown` where it may have been, before."""
     if token.ambiguous:
-        code, why = ErrorCode.NO_ANSWER, "interrupted"
-        final = FinalOutcome(token.token_id, DeliveryStatus.UNKNOWN, code, why)
+        final = _final(token, DeliveryStatus.UNKNOWN, ErrorCode.NO_ANSWER, "interrupted")
     else:
-        final = FinalOutcome(token.token_id, DeliveryStatus.SKIPPED, reason=reason)
+        final = _final(token, DeliveryStatus.SKIPPED, None, reason)
     _close(settlement, token, final)
 
 
-def decide(settlement: Settlement, answered: Answered, on_unknown: OnUnknown) -> None:
+def decide(
+    settlement: Settlement,
+    token: ClaimedToken,
+    outcome: Outcome,
+    moments: Moments,
+    on_unknown: OnUnknown,
+) -> None:
     """Note what the outcome makes of the delivery and of the token."""
-    match answered.outcome.verdict:
+    match outcome.verdict:
         case Verdict.SENT:
-            _sent(settlement, answered)
+            _sent(settlement, token, outcome)
         case Verdict.FAILED:
-            _failed(settlement, answered)
+            _failed(settlement, token, outcome, moments)
         case Verdict.RETRY | Verdict.CREDENTIALS:
-            _refused(settlement, answered)
+            _refused(settlement, token, outcome, moments)
         case Verdict.UNKNOWN:
-            _unknown(settlement, answered, on_unknown)
+            _unknown(settlement, token, outcome, moments, on_unknown)
 
 
-def _sent(settlement: Settlement, answered: Answered) -> None:
-    token = answered.token
+def _sent(settlement: Settlement, token: ClaimedToken, outcome: Outcome) -> None:
     if token.suspicions:
         settlement.cleared.append(token.token_id)
-    final = FinalOutcome(
-        token.token_id,
-        DeliveryStatus.SENT,
-        reason=answered.outcome.reason,
-        provider_message_id=answered.outcome.provider_message_id,
-        possible_duplicate=token.ambiguous,
-    )
+    message_id = outcome.provider_message_id
+    final = _final(token, DeliveryStatus.SENT, None, outcome.reason, message_id)
     _close(settlement, token, final)
 
 
-def _failed(settlement: Settlement, answered: Answered) -> None:
-    token, outcome = answered.token, answered.outcome
+def _failed(
+    settlement: Settlement, token: ClaimedToken, outcome: Outcome, moments: Moments
+) -> None:
     code = outcome.error_code
     match outcome.token_action:
         case TokenAction.DEACTIVATE_BEFORE:
-            since = outcome.dead_since or answered.asked_at
+            since = outcome.dead_since or moments.asked_at
             if token.registered_at is not None and token.registered_at > since:
                 code = ErrorCode.SUPERSEDED
             else:
@@ -99,46 +100,60 @@ def _failed(settlement: Settlement, answered: Answered) -> None:
             settlement.suspect.append(token.token_id)
         case TokenAction.NONE:
             pass
-    _close(settlement, token, _final(answered, DeliveryStatus.FAILED, code))
+    _close(settlement, token, _final(token, DeliveryStatus.FAILED, code, outcome.reason))
 
 
-def _refused(settlement: Settlement, answered: Answered) -> None:
+def _refused(
+    settlement: Settlement, token: ClaimedToken, outcome: Outcome, moments: Moments
+) -> None:
     """Definitely not accepted: owed, until it was refused too often.
 
-    What the network or the credential refused says nothing about the message and is not counted.
+    What the network did, or a credential that an operator must mend, says nothing about the
+    message and is not counted.
     """
-    token, outcome = answered.token, answered.outcome
-    counts = outcome.error_code not in {ErrorCode.NETWORK, ErrorCode.CREDENTIALS}
-    attempts = token.attempts + counts
+    blameless = outcome.error_code is ErrorCode.NETWORK or outcome.verdict is Verdict.CREDENTIALS
+    attempts = token.attempts + (not blameless)
     if attempts >= MAX_ATTEMPTS:
-        final = _final(answered, DeliveryStatus.FAILED, outcome.error_code)
+        final = _final(token, DeliveryStatus.FAILED, outcome.error_code, outcome.reason)
         return _close(settlement, token, final)
-    delay = outcome.retry_after
-    if delay is None:
-        delay = min(FIRST_DELAY * 2**token.attempts, LONGEST_DELAY)
-    due_at = answered.answered_at + delay
-    return settlement.owed.append(OwedNote(token.token_id, due_at, attempts, token.ambiguous))
+    due_at = moments.answered_at + _delay(outcome, token.attempts)
+    note = OwedNote(token.token_id, due_at, attempts, token.ambiguous)
+    return settlement.owed.append(note)
 
 
-def _unknown(settlement: Settlement, answered: Answered, on_unknown: OnUnknown) -> None:
-    token = answered.token
+def _delay(outcome: Outcome, attempts: int) -> timedelta:
+    """What the provider, or its row in the table, asks for; twice that with every attempt.
+
+    Spread by a fifth, so that what was refused together does not return together.
+    """
+    asked = outcome.retry_after if outcome.retry_after is not None else DEFAULT_DELAY
+    doubled: timedelta = asked * 2.0**attempts
+    return min(doubled, max(asked, LONGEST_DELAY)) * random.uniform(1.0, 1.2)  # noqa: S311 - no secret
+
+
+def _unknown(
+    settlement: Settlement,
+    token: ClaimedToken,
+    outcome: Outcome,
+    moments: Moments,
+    on_unknown: OnUnknown,
+) -> None:
     if on_unknown is OnUnknown.SKIP or token.ambiguous:
-        code = answered.outcome.error_code
-        return _close(settlement, token, _final(answered, DeliveryStatus.UNKNOWN, code))
-    due_at = answered.answered_at + AMBIGUOUS_DELAY
+        final = _final(token, DeliveryStatus.UNKNOWN, outcome.error_code, outcome.reason)
+        return _close(settlement, token, final)
+    due_at = moments.answered_at + AMBIGUOUS_DELAY
     note = OwedNote(token.token_id, due_at, token.attempts + 1, ambiguous=True)
     return settlement.owed.append(note)
 
 
-def _final(answered: Answered, status: DeliveryStatus, code: ErrorCode | None) -> FinalOutcome:
-    token = answered.token
-    return FinalOutcome(
-        token.token_id,
-        status,
-        error_code=code,
-        reason=answered.outcome.reason,
-        possible_duplicate=token.ambiguous,
-    )
+def _final(
+    token: ClaimedToken,
+    status: DeliveryStatus,
+    code: str | None,
+    reason: str | None,
+    message_id: str | None = None,
+) -> FinalOutcome:
+    return FinalOutcome(token.token_id, token.ambiguous, status, code, reason, message_id)
 
 
 def _close(settlement: Settlement, token: ClaimedToken, final: FinalOutcome) -> None:

@@ -1,32 +1,30 @@
 """One attempt's way through one batch: claim, send, record, until nothing is left to claim."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 from temporalio import activity
 
-from activities.decisions import Answered, decide, reason_to_skip, skip
+from activities.decisions import Moments, decide, reason_to_skip, skip
 from fanfare.db import batches, claims, deliveries, ledger, owed
-from fanfare.db.batches import BatchKey
+from fanfare.db.batches import BatchCounts, BatchKey
 from fanfare.db.claims import ClaimedToken
 from fanfare.db.deliveries import AlreadyRecorded
 from fanfare.db.engine import Database
 from fanfare.db.ledger import Settlement
+from fanfare.db.ledger_pool import LedgerPool
 from fanfare.db.owed import Owing
-from fanfare.entities import Batch, Campaign, Stats
+from fanfare.entities import Batch, Campaign
 from fanfare.errors import DatabaseUnavailable
-from fanfare.models import ErrorCode, OnUnknown, Outcome, SkipReason, Target, Verdict
+from fanfare.models import OnUnknown, SkipReason, Target, Verdict
 from fanfare.providers import Send
 
 # How many tokens one claim takes. It bounds, with the batches in flight, what a crash leaves
 # ambiguous; larger claims mean fewer statements per message.
 CLAIM_SIZE = 200
-
-# Answers are recorded at least this often while others of the same claim are awaited.
-FLUSH_SECONDS = 0.05
 
 # Between tries to record what is known, while PostgreSQL is away.
 RECORD_AGAIN_SECONDS = 1.0
@@ -42,24 +40,41 @@ class PassEndedEarly(Exception):
     """The worker is being shut down. What was claimed is recorded; another takes the rest."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The two ways to the database: for what a campaign costs once, and for its messages."""
+
+    database: Database
+    ledger: LedgerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """How far an attempt brought its batch."""
+
+    counts: BatchCounts
+    owing: Owing
+
+
 @dataclass(slots=True)
 class BatchPass:
     """One attempt at one batch. A second one takes up what has no row in the ledger."""
 
-    database: Database
+    stores: Stores
     key: BatchKey
     batch: Batch
     campaign: Campaign
     send: Send
     claimed: int = 0
+    owes: bool = False
 
-    async def run(self) -> Stats | Owing:
-        """Send what can be sent now. The batch's counts where it is done, else what it owes.
+    async def run(self) -> Passed:
+        """Send what can be sent now. Returns the batch's counts, and what it owes.
 
         Raises ClaimRefused, CredentialsRefused, PassEndedEarly or DatabaseUnavailable; whatever
         was on the wire is recorded before.
         """
-        self.claimed = self.batch.claimed
+        self.claimed, self.owes = self.batch.claimed, self.batch.owes
         await self._take_up_lost()
         going_on = True
         while going_on and (tokens := await self._claim()):
@@ -69,24 +84,24 @@ class BatchPass:
     async def _take_up_lost(self) -> None:
         if self.claimed == 0:
             return
-        async with self.database.transaction() as conn:
+        async with self.stores.ledger.transaction() as conn:
             await owed.note_lost(conn, self.key, claimed=self.claimed)
             if self.campaign.on_unknown is OnUnknown.SKIP:
                 await owed.write_off_ambiguous(conn, self.key)
+        self.owes = True
 
     async def _claim(self) -> Sequence[ClaimedToken]:
         """What is owed and due, else the next of the batch; empty at its end."""
         if activity.is_worker_shutdown():
             raise PassEndedEarly
-        async with self.database.transaction() as conn:
-            if _expired(self.campaign):
-                number = self.key.number
-                await deliveries.close_rest(
-                    conn, self.key.project, self.key.campaign_id, SkipReason.EXPIRED, number=number
-                )
-                return ()
+        if _expired(self.campaign):
+            await self._expire()
+            return ()
+        async with self.stores.ledger.connection() as conn:
             epoch = self.batch.epoch
-            if due := await owed.claim_due(conn, self.key, epoch=epoch, limit=CLAIM_SIZE):
+            if self.owes and (
+                due := await claims.claim_due(conn, self.key, epoch=epoch, limit=CLAIM_SIZE)
+            ):
                 return due
             upto = min(self.claimed + CLAIM_SIZE, self.batch.size)
             if upto == self.claimed:
@@ -96,6 +111,9 @@ class BatchPass:
             )
         self.claimed = upto
         return tokens
+
+    async def _expire(self) -> None:
+        await close_batch(self.stores.ledger, self.key, self.batch, SkipReason.EXPIRED)
 
     async def _deliver_whole(self, tokens: Sequence[ClaimedToken]) -> bool:
         """Deliver, and record even when cancelled meanwhile: what is on the wire is not lost."""
@@ -107,75 +125,84 @@ class BatchPass:
             raise
 
     async def _deliver(self, tokens: Sequence[ClaimedToken]) -> bool:
-        """Whether to go on: not where the provider took nothing of it now."""
+        """Whether to go on: not where the provider took nothing of it now.
+
+        Outcomes are recorded as they become known, not when the last one is.
+        """
         settlement = Settlement()
-        sending = {asyncio.create_task(self._ask(token)) for token in _wanted(settlement, tokens)}
+        waiting = _wanted(settlement, tokens)
         verdicts: set[Verdict] = set()
-        while sending:
-            answered, sending = await asyncio.wait(sending, timeout=FLUSH_SECONDS)
-            for task in answered:
-                answer = task.result()
-                verdicts.add(answer.outcome.verdict)
-                decide(settlement, answer, self.campaign.on_unknown)
-            if sending:
-                await self._record(settlement)
-                settlement = Settlement()
+        asked_at = datetime.now(UTC)
+        async for answered in self.send([_target(token) for token in waiting.values()]):
+            moments = Moments(asked_at, datetime.now(UTC))
+            for target, outcome in answered:
+                verdicts.add(outcome.verdict)
+                token = waiting[target.token_id]
+                decide(settlement, token, outcome, moments, self.campaign.on_unknown)
+            await self._record(settlement)
+            settlement = Settlement()
         await self._record(settlement)
         if Verdict.CREDENTIALS in verdicts:
             raise CredentialsRefused
         return verdicts != {Verdict.RETRY}
 
-    async def _ask(self, token: ClaimedToken) -> Answered:
-        assert token.token is not None
-        asked_at = datetime.now(UTC)
-        try:
-            outcome: Outcome = await self.send(Target(token.token_id, token.token))
-        except Exception as error:  # noqa: BLE001 - a defect at one message must not cost the others
-            log.error("send_raised", kind=type(error).__name__)
-            outcome = Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER, "internal")
-        return Answered(token, outcome, asked_at, datetime.now(UTC))
-
     async def _record(self, settlement: Settlement) -> None:
-        """Write it, however long PostgreSQL is away: these answers are nowhere else."""
+        """Write it, however long PostgreSQL is away: these answers are nowhere else.
+
+        Only a worker that is being shut down gives up; then they are in doubt.
+        """
+        self.owes = self.owes or bool(settlement.owed)
         recorded = settlement.is_empty()
         while not recorded:
             try:
                 await self._settle(settlement)
                 recorded = True
             except DatabaseUnavailable:
+                if activity.is_worker_shutdown():
+                    raise
                 log.warning("ledger_waits_for_database", batch=self.key.number)
                 await asyncio.sleep(RECORD_AGAIN_SECONDS)
 
     async def _settle(self, settlement: Settlement) -> None:
         try:
-            async with self.database.transaction() as conn:
-                await ledger.settle(conn, self.key, settlement)
+            async with self.stores.ledger.transaction() as conn:
+                await ledger.settle(conn, self.key, self.batch.epoch, settlement)
         except AlreadyRecorded:
-            async with self.database.transaction() as conn:
-                await ledger.settle_missing(conn, self.key, settlement)
+            async with self.stores.ledger.transaction() as conn:
+                await ledger.settle_missing(conn, self.key, self.batch.epoch, settlement)
 
-    async def _close(self) -> Stats | Owing:
-        async with self.database.transaction() as conn:
-            done = await batches.complete(conn, self.key)
-            return done if done is not None else await owed.owing(conn, self.key)
-
-
-def delay_until_due(owing: Owing) -> timedelta:
-    """How long to wait before the batch is worth another attempt: at least a moment."""
-    due = owing.next_due or datetime.now(UTC)
-    return max(due - datetime.now(UTC), timedelta(milliseconds=100))
+    async def _close(self) -> Passed:
+        async with self.stores.ledger.connection() as conn:
+            counts = await batches.close(conn, self.key)
+            nothing = Owing(0, None)
+            owing = nothing if counts.is_complete else await owed.owing(conn, self.key)
+        return Passed(counts, owing)
 
 
-def _wanted(settlement: Settlement, tokens: Sequence[ClaimedToken]) -> Sequence[ClaimedToken]:
-    """The tokens to ask for; the others are noted as skipped."""
-    wanted = []
+async def close_batch(
+    ledger_pool: LedgerPool, key: BatchKey, batch: Batch, reason: SkipReason
+) -> None:
+    """End what is left of a batch that is the caller's. Raises ClaimRefused where it is not."""
+    async with ledger_pool.transaction() as conn:
+        await claims.hold(conn, key, epoch=batch.epoch)
+        await deliveries.close_rest(conn, key.project, key.campaign_id, reason, number=key.number)
+
+
+def _wanted(settlement: Settlement, tokens: Sequence[ClaimedToken]) -> Mapping[int, ClaimedToken]:
+    """The tokens to ask for, by id; the others are noted as skipped."""
+    wanted = {}
     for token in tokens:
         reason = reason_to_skip(token)
         if reason is None:
-            wanted.append(token)
+            wanted[token.token_id] = token
         else:
             skip(settlement, token, reason)
     return wanted
+
+
+def _target(token: ClaimedToken) -> Target:
+    assert token.token is not None
+    return Target(token.token_id, token.token)
 
 
 def _expired(campaign: Campaign) -> bool:

@@ -9,8 +9,8 @@ from fanfare.db import push_tests
 from fanfare.db.engine import Database
 from fanfare.db.push_tests import PushTest, TestResult, TestTarget
 from fanfare.errors import InvalidCredential
-from fanfare.models import ErrorCode, Outcome, ProjectCtx, Target, Verdict
-from fanfare.providers import Notification
+from fanfare.models import ErrorCode, Lane, Outcome, ProjectCtx, Target, Verdict
+from fanfare.providers import Notification, Send
 from workflows.stubs import TestKey, TestPushActivities
 
 
@@ -31,22 +31,32 @@ class TestPushes(TestPushActivities):
             test = await push_tests.get(conn, project, key.test_id)
         if test is None or test.results is not None:
             return
-        results = await asyncio.gather(
-            *(self._send(project, test, place) for place in range(len(test.targets)))
-        )
+        # All that can fail as a whole comes before the first message goes out.
+        lanes = {target.lane for target in test.targets}
+        senders = {lane: await self._sender(project, test, lane) for lane in lanes}
+        asking = [
+            _ask(senders[target.lane], target, place) for place, target in enumerate(test.targets)
+        ]
+        results = await asyncio.gather(*asking)
         async with self._database.transaction() as conn:
             await push_tests.answer(conn, project, key.test_id, results)
 
-    async def _send(self, project: ProjectCtx, test: PushTest, place: int) -> TestResult:
-        target = test.targets[place]
+    async def _sender(self, project: ProjectCtx, test: PushTest, lane: Lane) -> Send | TestResult:
+        """What sends on the lane, or why nothing does."""
         try:
-            provider = await self._senders.find(project, target.lane)
+            provider = await self._senders.find(project, lane)
         except InvalidCredential as error:
             return _no_credential(error.message)
         if provider is None:
-            return _no_credential(f"the project has no credential for {target.lane}")
-        send = provider.prepare(Notification(test.id, test.content))
-        return _result(await send(_numbered(target, place)))
+            return _no_credential(f"the project has no credential for {lane}")
+        return provider.prepare(Notification(test.id, test.content))
+
+
+async def _ask(sender: Send | TestResult, target: TestTarget, place: int) -> TestResult:
+    if isinstance(sender, TestResult):
+        return sender
+    (answered,) = [group async for group in sender([_numbered(target, place)])]
+    return _result(answered[0][1])
 
 
 def _numbered(target: TestTarget, place: int) -> Target:

@@ -1,5 +1,6 @@
 """The activities that keep the system in order."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -11,6 +12,7 @@ from temporalio.client import Client
 from fanfare.db import campaigns, idempotency, partitions, push_tests
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign
+from fanfare.errors import TemporalUnavailable
 from workflows import starter
 from workflows.stubs import UpkeepActivities
 
@@ -18,6 +20,7 @@ from workflows.stubs import UpkeepActivities
 SETTLING = timedelta(seconds=15)
 
 PAGE = 500
+AT_ONCE = 20
 
 KEEP_TESTS = timedelta(hours=1)
 
@@ -41,10 +44,11 @@ class Upkeep(UpkeepActivities):
         before = datetime.now(UTC) - SETTLING
         taken_up, last = 0, None
         while found := await self._open_campaigns(before, last):
-            for campaign in found:
-                taken_up += await self._take_up(campaign)
+            for first in range(0, len(found), AT_ONCE):
+                some = found[first : first + AT_ONCE]
+                taken_up += sum(await asyncio.gather(*map(self._take_up, some)))
+                activity.heartbeat()
             last = found[-1].id
-            activity.heartbeat()
         return taken_up
 
     @activity.defn(name="keep_tables")
@@ -53,6 +57,7 @@ class Upkeep(UpkeepActivities):
         now = datetime.now(UTC)
         async with self._database.transaction() as conn:
             await partitions.ensure(conn, now)
+        async with self._database.transaction() as conn:
             await push_tests.delete_before(conn, now - KEEP_TESTS)
             await idempotency.delete_expired(conn)
 
@@ -61,8 +66,13 @@ class Upkeep(UpkeepActivities):
             return await campaigns.open_since(conn, before, after=last, limit=PAGE)
 
     async def _take_up(self, campaign: Campaign) -> bool:
-        if await starter.is_running(self._temporal, campaign.id):
+        """Whether it had to be started. One that cannot be is left for the next time."""
+        try:
+            if await starter.is_running(self._temporal, campaign.id):
+                return False
+            await starter.start(self._temporal, campaign)
+        except TemporalUnavailable as error:
+            log.warning("campaign_not_taken_up", campaign_id=str(campaign.id), why=error.message)
             return False
-        await starter.start(self._temporal, campaign)
         log.warning("campaign_taken_up", campaign_id=str(campaign.id))
         return True

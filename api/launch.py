@@ -8,10 +8,10 @@ from uuid import UUID
 
 from temporalio.client import Client
 
-from fanfare.db import campaigns, segments
+from fanfare.db import batches, campaigns, segments
 from fanfare.db.campaigns import NewCampaign
 from fanfare.db.engine import Database
-from fanfare.entities import Campaign
+from fanfare.entities import Campaign, Stats
 from fanfare.errors import TemporalUnavailable
 from fanfare.models import CampaignStatus, ProjectCtx
 from workflows import starter
@@ -35,7 +35,7 @@ async def create(
 
 async def send(
     database: Database, temporal: Client, project: ProjectCtx, campaign_id: UUID
-) -> Campaign:
+) -> tuple[Campaign, Stats]:
     """Send a draft now, or what a failed campaign still owes. Of many callers one wins.
 
     Raises CampaignNotFound, CampaignAlreadySent, CampaignAlreadyScheduled, DatabaseUnavailable,
@@ -44,8 +44,9 @@ async def send(
     async with database.project(project) as conn:
         before = await campaigns.get(conn, project, campaign_id)
         campaign = await campaigns.begin_sending(conn, project, campaign_id)
+        counts = await batches.stats(conn, project, [campaign_id])
     await _start(database, temporal, campaign, before=before)
-    return campaign
+    return campaign, counts.get(campaign_id, Stats())
 
 
 async def _start(

@@ -59,6 +59,20 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be asked of a provider with one credential.
+
+    `messages_per_minute` is for all workers together, None for no limit; by default half of what
+    Google gives a project (600,000), because other senders may share it. The rate rises to it
+    over `ramp_seconds`, as Google asks. `max_in_flight` is for each worker process.
+    """
+
+    messages_per_minute: int | None = 300_000
+    ramp_seconds: int = 60
+    max_in_flight: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCredential:
     """A credential without its secret. `public` holds the ids that may be shown."""
 
@@ -72,6 +86,7 @@ class StoredCredential:
     checked_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +197,15 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch as a worker finds it. `epoch` is the number that its claims must carry."""
+    """One batch as a worker finds it. `epoch` is the number that its claims must carry; `owes`
+    says that messages of it are to be tried again."""
 
     number: int
     lane: Lane
     size: int
     claimed: int
     epoch: int
-    completed: bool
+    owes: bool
 
 
 @dataclass(frozen=True, slots=True)

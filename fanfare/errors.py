@@ -141,6 +141,10 @@ class DatabaseUnavailable(Unavailable):
     """PostgreSQL cannot be reached, or refuses new work."""
 
 
+class TransactionConflict(DatabaseUnavailable):
+    """Two transactions waited for each other, and PostgreSQL ended this one. Run it again."""
+
+
 class TemporalUnavailable(Unavailable):
     """The Temporal service cannot be reached."""
 

@@ -34,6 +34,13 @@ class FcmTemplate(NamedTuple):
     after_token: bytes
 
 
+class FcmBody(NamedTuple):
+    """An FCM request body with one gap: the token."""
+
+    before_token: bytes
+    after_token: bytes
+
+
 def reserved_data_keys(data: Mapping[str, object]) -> list[str]:
     """Return the top-level keys that a provider keeps for itself, in order.
 
@@ -74,16 +81,16 @@ def render_fcm(content: Content, notification_id: UUID) -> FcmTemplate:
     )
 
 
-def fill_fcm(template: FcmTemplate, *, token: str, ttl_seconds: int) -> bytes:
+def with_ttl(template: FcmTemplate, ttl_seconds: int) -> FcmBody:
+    """Return the body of one send: all but the token."""
+    before_token = b"%b%d%b" % (template.before_ttl, ttl_seconds, template.before_token)
+    return FcmBody(before_token, template.after_token)
+
+
+def fill_fcm(body: FcmBody, token: str) -> bytes:
     """Return the body for one device, in well under a microsecond."""
-    before_ttl, before_token, after_token = template
-    return b"%b%d%b%b%b" % (
-        before_ttl,
-        ttl_seconds,
-        before_token,
-        orjson.dumps(token),
-        after_token,
-    )
+    before_token, after_token = body
+    return b"%b%b%b" % (before_token, orjson.dumps(token), after_token)
 
 
 def apns_id(notification_id: UUID, token_id: int) -> str:
@@ -91,8 +98,9 @@ def apns_id(notification_id: UUID, token_id: int) -> str:
 
     Unique for a notification's tokens, and as unlike other notifications' as their ids are.
     """
-    text = f"{notification_id.int ^ (token_id & _TOKEN_ID_MASK):032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    # Once for each message: `str(UUID(int=...))` says the same at three times the cost.
+    text = "%032x" % (notification_id.int ^ (token_id & _TOKEN_ID_MASK))
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def collapse_id(notification_id: UUID) -> str:

@@ -18,6 +18,8 @@ from fanfare.errors import TemporalUnavailable
 # How long a caller of the HTTP API waits for Temporal before it is told to come back.
 CALL_TIMEOUT = timedelta(seconds=5)
 
+_NO_ANSWER = "Temporal does not answer. Try again shortly."
+
 _AWAY = frozenset(
     {
         RPCStatusCode.UNAVAILABLE,
@@ -40,15 +42,18 @@ async def connect(*, lazy: bool = False) -> Client:
 
 @asynccontextmanager
 async def answering() -> AsyncIterator[None]:
-    """Turn "Temporal does not answer" into TemporalUnavailable; let every other error pass."""
+    """Turn whatever Temporal answers but success into TemporalUnavailable.
+
+    A namespace that is missing and a permission that is lacking are an operator's to mend, and
+    for a caller the same as a service that is away.
+    """
     try:
         yield
     except RPCError as error:
-        if error.status not in _AWAY:
-            raise
-        raise TemporalUnavailable("Temporal does not answer. Try again shortly.") from error
+        says = f"Temporal says {error.status.name}." if error.status not in _AWAY else _NO_ANSWER
+        raise TemporalUnavailable(says) from error
     except RuntimeError as error:
         # What a lazy client raises when its first connection fails.
         if "connect" not in str(error).lower():
             raise
-        raise TemporalUnavailable("Temporal does not answer. Try again shortly.") from error
+        raise TemporalUnavailable(_NO_ANSWER) from error

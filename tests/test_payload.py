@@ -132,6 +132,6 @@ def test_ttl_is_the_longest_by_default() -> None:
 def _fcm_body(
     content: Content, *, token: str = "t", ttl: int = 60
 ) -> dict[str, Any]:  # Any: parsed JSON
-    template = payload.render_fcm(content, CAMPAIGN)
-    body: dict[str, Any] = orjson.loads(payload.fill_fcm(template, token=token, ttl_seconds=ttl))
+    message = payload.with_ttl(payload.render_fcm(content, CAMPAIGN), ttl)
+    body: dict[str, Any] = orjson.loads(payload.fill_fcm(message, token))
     return body

@@ -1,11 +1,13 @@
 """PushCampaign: the life of one campaign, from its time to its last outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import reduce
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -28,9 +30,18 @@ from workflows.stubs import (
 # a hundred bring nothing more.
 WINDOW = 16
 
+# When devices that look like another app's mean that the credential is wrong.
+WRONG_CREDENTIAL = "WRONG_ENVIRONMENT_OR_TOPIC"
+CANARY = 20
+ENOUGH_TO_JUDGE = 200
+WRONG_SHARE = 0.2
+
+# Batches at once per lane that are returned to for what they owe: fresh ones are not starved.
+SWEEPERS = 4
+
 SHORT = timedelta(seconds=30)
-# One pass of a batch: 1,000 messages, each with a deadline of its own of 15 s.
-BATCH_PASS = timedelta(minutes=10)
+# One pass of a batch: however long the provider, or our own pace, holds it back.
+BATCH_PASS = timedelta(hours=2)
 # A worker that is gone is noticed by its silence.
 HEARTBEAT = timedelta(seconds=15)
 LONG = timedelta(hours=1)
@@ -44,14 +55,21 @@ RETRY = RetryPolicy(
 )
 
 
+class LaneProgress(BaseModel):
+    """Where a lane stands: the next batch, the counts, and the batches that owe messages."""
+
+    next: int
+    counts: BatchResult = BatchResult()
+    owing: dict[int, BatchResult] = Field(default_factory=dict)
+
+
 class Progress(BaseModel):
-    """What a run hands to the next when it continues as new: where each lane stands."""
+    """What a run hands to the next when it continues as new."""
 
     model_config = ConfigDict(frozen=True)
 
     audience: Audience
-    next_numbers: dict[Lane, int]
-    counts: BatchResult
+    lanes: dict[Lane, LaneProgress]
 
 
 class CampaignInput(BaseModel):
@@ -80,8 +98,7 @@ class PushCampaign:
         self._failure: ApplicationError | None = None
         self._fan_out: asyncio.Future[list[None]] | None = None
         self._audience = campaign.progress.audience if campaign.progress else None
-        self._next = dict(campaign.progress.next_numbers) if campaign.progress else {}
-        self._counts = campaign.progress.counts if campaign.progress else BatchResult()
+        self._lanes = dict(campaign.progress.lanes) if campaign.progress else {}
 
     @workflow.run
     async def run(self, _: CampaignInput) -> str:
@@ -110,7 +127,9 @@ class PushCampaign:
     @workflow.query
     def counts(self) -> BatchResult:
         """Outcomes of the batches that are done."""
-        return self._counts
+        return reduce(
+            BatchResult.plus, [lane.counts for lane in self._lanes.values()], BatchResult()
+        )
 
     @property
     def _stopping(self) -> bool:
@@ -158,45 +177,92 @@ class PushCampaign:
     async def _send(self, audience: Audience) -> None:
         """Return when every batch has ended that this run has room for, or when it must stop."""
         self._audience = audience
-        self._next = self._next or {lane.lane: lane.first for lane in audience.lanes}
+        for lane in audience.lanes:
+            self._lanes.setdefault(lane.lane, LaneProgress(next=lane.first))
         self._show_counts()
-        slots = [self._slot(lane) for lane in audience.lanes for _ in range(WINDOW)]
-        sending = asyncio.ensure_future(asyncio.gather(*slots))
+        sending = asyncio.ensure_future(
+            asyncio.gather(*(self._send_lane(lane) for lane in audience.lanes))
+        )
         self._fan_out = sending
         await workflow.wait_condition(lambda: self._stopping or sending.done())
 
-    async def _slot(self, lane: LaneRange) -> None:
-        """Send one batch of the lane after the other, beside the window's other slots."""
-        while not self._stopping and not workflow.info().is_continue_as_new_suggested():
-            number = self._next[lane.lane]
-            if number == lane.end:
-                return
-            self._next[lane.lane] = number + 1
-            try:
-                result = await self._send_batch(lane.lane, number)
-            except ActivityError as error:
-                self._note(error)
-                return
-            self._counts = self._counts.plus(result)
-            self._show_counts()
+    async def _send_lane(self, lane: LaneRange) -> None:
+        """The canary by itself, then the window's slots beside each other, then what is owed."""
+        if self._lanes[lane.lane].next == lane.first:
+            await self._send_next(lane)
+        slots = [self._slot(lane) for _ in range(WINDOW)]
+        sweepers = [self._sweep(lane) for _ in range(SWEEPERS)]
+        await asyncio.gather(*slots, *sweepers)
 
-    async def _send_batch(self, lane: Lane, number: int) -> BatchResult:
-        return await workflow.execute_activity_method(
-            BatchActivities.send_batch,
-            BatchInput(**dict(self._key), number=number),
-            task_queue=queues.of_lane(lane),
-            start_to_close_timeout=BATCH_PASS,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=RETRY,
-            summary=f"{lane} batch {number}",
-        )
+    async def _slot(self, lane: LaneRange) -> None:
+        while not self._resting and self._lanes[lane.lane].next < lane.end:
+            await self._send_next(lane)
+
+    async def _sweep(self, lane: LaneRange) -> None:
+        """Return to batches that owe messages, each when the first of them is due."""
+        progress = self._lanes[lane.lane]
+        while not self._resting and (progress.next < lane.end or progress.owing):
+            number = _first_due(progress.owing)
+            if number is None:
+                await workflow.wait_condition(
+                    lambda: self._resting or bool(progress.owing) or progress.next == lane.end
+                )
+            elif await self._is_due(progress.owing[number]) and number in progress.owing:
+                await self._send_batch(lane.lane, number)
+
+    async def _is_due(self, owing: BatchResult) -> bool:
+        """Wait for the time of what is owed; false where the run must rest before it."""
+        assert owing.due_at is not None
+        left = owing.due_at - workflow.now()
+        if left > timedelta(0):
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._resting, timeout=left, timeout_summary="owed messages are due"
+                )
+        return not self._resting
+
+    @property
+    def _resting(self) -> bool:
+        """Whether to begin nothing more in this run."""
+        return self._stopping or workflow.info().is_continue_as_new_suggested()
+
+    async def _send_next(self, lane: LaneRange) -> None:
+        progress = self._lanes[lane.lane]
+        number = progress.next
+        progress.next = number + 1
+        await self._send_batch(lane.lane, number)
+
+    async def _send_batch(self, lane: Lane, number: int) -> None:
+        """Have a batch sent, and see what its outcomes say about the whole."""
+        before = self._lanes[lane].owing.pop(number, BatchResult())
+        try:
+            result = await workflow.execute_activity_method(
+                BatchActivities.send_batch,
+                BatchInput(**dict(self._key), number=number),
+                task_queue=queues.of_lane(lane),
+                start_to_close_timeout=BATCH_PASS,
+                heartbeat_timeout=HEARTBEAT,
+                retry_policy=RETRY,
+                summary=f"{lane} batch {number}",
+            )
+        except ActivityError as error:
+            self._note(error)
+            return
+        progress = self._lanes[lane]
+        progress.counts = progress.counts.plus(result.minus(before))
+        if result.owed:
+            progress.owing[number] = result
+        self._show_counts()
+        if _looks_wrong(progress.counts):
+            self._failure = self._failure or _wrong_credential(lane)
 
     def _continue_if_unsent(self) -> None:
         assert self._audience is not None
-        if any(self._next[lane.lane] < lane.end for lane in self._audience.lanes):
-            progress = Progress(
-                audience=self._audience, next_numbers=self._next, counts=self._counts
-            )
+        if any(
+            self._lanes[lane.lane].next < lane.end or self._lanes[lane.lane].owing
+            for lane in self._audience.lanes
+        ):
+            progress = Progress(audience=self._audience, lanes=self._lanes)
             workflow.continue_as_new(self._campaign.model_copy(update={"progress": progress}))
 
     async def _finish(self) -> str:
@@ -217,8 +283,7 @@ class PushCampaign:
         await self._end(CampaignActivities.stop, ending, "stop")
         if self._fan_out is not None:
             await self._fan_out
-        if ending.status is CampaignStatus.CANCELLED:
-            await self._end(CampaignActivities.close, ending, "close what is left")
+        await self._end(CampaignActivities.close, ending, "close")
         self._show(ending.status, f"{ending.failure_message or ''}\n\n{self._table()}")
         return ending.status
 
@@ -262,7 +327,7 @@ class PushCampaign:
         """Progress as Markdown, for the workflow's page in the Temporal UI. Costs no event."""
         if self._audience is None:
             return ""
-        counts = self._counts
+        counts = self.counts()
         final = counts.sent + counts.failed + counts.skipped + counts.unknown
         return (
             "| audience | sent | failed | skipped | unknown | in batches not done |\n"
@@ -270,3 +335,29 @@ class PushCampaign:
             f"| {self._audience.size:,} | {counts.sent:,} | {counts.failed:,} "
             f"| {counts.skipped:,} | {counts.unknown:,} | {self._audience.size - final:,} |"
         )
+
+
+def _looks_wrong(counts: BatchResult) -> bool:
+    """Whether so many devices were refused as another app's that the credential must be wrong.
+
+    Every one of the canary, or a fifth of the first few hundred (providers' decision table).
+    """
+    asked = counts.sent + counts.failed
+    return (asked >= CANARY and counts.suspects == asked) or (
+        asked >= ENOUGH_TO_JUDGE and counts.suspects > asked * WRONG_SHARE
+    )
+
+
+def _wrong_credential(lane: Lane) -> ApplicationError:
+    return ApplicationError(
+        f"Too many devices of {lane} were refused as not of this app. Check the credential: "
+        "environment and bundle id for APNs, the Firebase project for FCM. No device was "
+        "deactivated.",
+        type=WRONG_CREDENTIAL,
+    )
+
+
+def _first_due(owing: Mapping[int, BatchResult]) -> int | None:
+    """Which of the batches that owe messages is due first."""
+    due = [(result.due_at, number) for number, result in owing.items() if result.due_at]
+    return min(due)[1] if due else None

@@ -57,8 +57,8 @@ async def start(client: Client, campaign: Campaign) -> None:
 
 async def is_running(client: Client, campaign_id: UUID) -> bool:
     """Whether somebody works on the campaign. Raises TemporalUnavailable."""
+    handle = client.get_workflow_handle(workflow_id(campaign_id))
     async with answering():
-        handle = client.get_workflow_handle(workflow_id(campaign_id))
         try:
             description = await handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:

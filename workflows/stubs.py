@@ -28,14 +28,13 @@ class CampaignKey(Message):
 
 
 class Begun(Message):
-    """Whether there is anything to send, and until when."""
+    """Whether there is anything to send."""
 
     to_send: bool
-    expires_at: datetime | None = None
 
 
 class LaneRange(Message):
-    """The batches of one lane: numbers `first` up to, not including, `end`."""
+    """The batches of one lane: numbers `first`, its canary, up to, not including, `end`."""
 
     lane: Lane
     first: int
@@ -56,21 +55,39 @@ class BatchInput(CampaignKey):
 
 
 class BatchResult(Message):
-    """A batch's counts. `stopped`: it was left, because its campaign is not sending any more."""
+    """A batch's counts so far; suspects are those failed that look like another app's devices.
+
+    `owed` messages are to be tried again at `due_at` and later. `stopped`: the batch was left,
+    because its campaign is not sending any more.
+    """
 
     stopped: bool = False
+    owed: int = 0
+    due_at: datetime | None = None
     sent: int = 0
     failed: int = 0
     skipped: int = 0
     unknown: int = 0
+    suspects: int = 0
 
     def plus(self, other: "BatchResult") -> "BatchResult":
-        """Both together."""
+        """The counts of both together."""
         return BatchResult(
             sent=self.sent + other.sent,
             failed=self.failed + other.failed,
             skipped=self.skipped + other.skipped,
             unknown=self.unknown + other.unknown,
+            suspects=self.suspects + other.suspects,
+        )
+
+    def minus(self, other: "BatchResult") -> "BatchResult":
+        """What this counts beyond the other."""
+        return BatchResult(
+            sent=self.sent - other.sent,
+            failed=self.failed - other.failed,
+            skipped=self.skipped - other.skipped,
+            unknown=self.unknown - other.unknown,
+            suspects=self.suspects - other.suspects,
         )
 
 

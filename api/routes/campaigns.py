@@ -198,14 +198,13 @@ async def send_campaign(
     resources: Deployment,
 ) -> Envelope[CampaignView]:
     """Send a draft now, or what a failed campaign still owes. Of many callers one wins."""
-    campaign = await launch.send(resources.database, resources.temporal, project, id)
-    async with resources.database.project(project) as conn:
-        counts = await batches.stats(conn, project, [id])
-    return Envelope(data=CampaignView.of(campaign, counts.get(id, Stats()), resources))
+    campaign, stats = await launch.send(resources.database, resources.temporal, project, id)
+    return Envelope(data=CampaignView.of(campaign, stats, resources))
 
 
 def _workflow_url(campaign: Campaign, resources: Resources) -> str | None:
     if resources.temporal_ui_url is None or campaign.status is CampaignStatus.DRAFT:
         return None
-    workflows = f"{resources.temporal_ui_url}/namespaces/default/workflows"
+    namespace = resources.temporal.namespace
+    workflows = f"{resources.temporal_ui_url}/namespaces/{namespace}/workflows"
     return f"{workflows}/{starter.workflow_id(campaign.id)}"

@@ -18,7 +18,7 @@ from api.routing import GuardedRoute
 from fanfare import errors
 from fanfare.db import credentials
 from fanfare.db.credentials import NewCredential
-from fanfare.entities import Scope, StoredCredential
+from fanfare.entities import Limits, Scope, StoredCredential
 from fanfare.ids import new_id
 from fanfare.models import Environment, ProjectCtx, ProviderName
 from fanfare.providers.credentials import (
@@ -40,7 +40,41 @@ _APNS: Mapping[str, object] = {
 _FCM: Mapping[str, object] = {"service_account_json": {"type": "service_account", "...": "..."}}
 _WRITES = requires(Scope.CREDENTIALS_WRITE)
 
+_DEFAULTS = Limits()
+
 AppleId = Annotated[str, Field(pattern=r"^[A-Z0-9]{10}$")]
+
+
+class LimitsBody(fields.Body):
+    """What may be asked of the provider. What is left out has a default that it can bear."""
+
+    messages_per_minute: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
+        _DEFAULTS.messages_per_minute,
+        description="For all workers together; null is no limit. Google gives a project 600,000 "
+        "unless it was asked for more.",
+    )
+    ramp_seconds: int = Field(
+        _DEFAULTS.ramp_seconds,
+        ge=0,
+        le=3_600,
+        description="How long the rate rises after a minute of silence. Google asks for 60.",
+    )
+    max_in_flight: int = Field(
+        _DEFAULTS.max_in_flight,
+        ge=1,
+        le=20_000,
+        description="How many messages a worker process may wait for at once, at most.",
+    )
+
+    def limits(self) -> Limits:
+        """The same, as it is stored."""
+        return Limits(**self.model_dump())
+
+
+GivenLimits = Annotated[
+    LimitsBody | None,
+    Field(description="Left out, they stay as they are; a new credential has the defaults."),
+]
 
 
 class ApnsBody(fields.Body):
@@ -49,12 +83,14 @@ class ApnsBody(fields.Body):
     bundle_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,155}$")]
     environment: Environment = Environment.PRODUCTION
     key_p8: Annotated[SecretStr, Field(max_length=10_000, description="The .p8 file's text.")]
+    limits: GivenLimits = None
 
 
 class FcmBody(fields.Body):
     service_account_json: SecretStr | dict[str, Any] = Field(  # Any: JSON, which is checked
         description="The service account's file, as an object or as text."
     )
+    limits: GivenLimits = None
 
     def text(self) -> str:
         """The file's text."""
@@ -83,7 +119,7 @@ async def put_apns_credential(
     checked = CheckedCredential(
         ProviderName.APNS, body.environment, public, fingerprint=fingerprint, secret=text
     )
-    return Envelope(data=await _store(conn, project, checked, resources.key_ring))
+    return Envelope(data=await _store(conn, project, checked, body.limits, resources.key_ring))
 
 
 @router.put(
@@ -109,7 +145,7 @@ async def put_fcm_credential(
         fingerprint=account.fingerprint,
         secret=text,
     )
-    return Envelope(data=await _store(conn, project, checked, resources.key_ring))
+    return Envelope(data=await _store(conn, project, checked, body.limits, resources.key_ring))
 
 
 @router.get("", dependencies=[_WRITES], responses=documented_errors(401, 403, 503))
@@ -160,7 +196,11 @@ class CheckedCredential:
 
 
 async def _store(
-    conn: AsyncConnection, project: ProjectCtx, checked: CheckedCredential, key_ring: KeyRing
+    conn: AsyncConnection,
+    project: ProjectCtx,
+    checked: CheckedCredential,
+    limits: LimitsBody | None,
+    key_ring: KeyRing,
 ) -> StoredCredential:
     credential_id = new_id()
     context = credentials.sealing_context(project, checked.provider, credential_id)
@@ -171,6 +211,7 @@ async def _store(
         public=checked.public,
         fingerprint=checked.fingerprint,
         sealed=key_ring.seal(checked.secret, context=context),
+        limits=None if limits is None else limits.limits(),
     )
     return _shown(await credentials.put(conn, project, new))
 

@@ -18,6 +18,7 @@ from api.routing import GuardedRoute
 from fanfare.db import campaigns, deliveries
 from fanfare.db.deliveries import DeliveryFilter
 from fanfare.db.engine import Database
+from fanfare.db.rows import PageRequest
 from fanfare.entities import Delivery, Scope
 from fanfare.models import DeliveryStatus, ErrorCode, ProjectCtx
 
@@ -26,7 +27,7 @@ router = APIRouter(route_class=GuardedRoute, tags=["campaigns"])
 Format = Literal["json", "csv", "ndjson"]
 
 COLUMNS = tuple(Delivery.__dataclass_fields__)
-LINES_AT_ONCE = 500
+LINES_AT_ONCE = 2_000
 
 
 def _delivery_filter(
@@ -67,15 +68,16 @@ async def list_deliveries(
 async def _rows(
     database: Database, project: ProjectCtx, campaign_id: UUID, wanted: DeliveryFilter
 ) -> AsyncIterator[Sequence[Delivery]]:
-    """All rows, some at a time, in a transaction that lasts as long as the answer."""
-    some: list[Delivery] = []
-    async with database.project(project) as conn:
-        async for row in deliveries.stream(conn, project, campaign_id, wanted):
-            some.append(row)
-            if len(some) == LINES_AT_ONCE:
-                yield some
-                some = []
-    yield some
+    """All rows, some at a time. However slowly they are read, no connection waits for it."""
+    cursor: str | None = None
+    while True:
+        async with database.project(project) as conn:
+            request = PageRequest(LINES_AT_ONCE, cursor)
+            page = await deliveries.page(conn, project, campaign_id, request, wanted)
+        yield page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 async def _csv(rows: AsyncIterator[Sequence[Delivery]]) -> AsyncIterator[str]:

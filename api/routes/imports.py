@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Request
@@ -19,10 +20,10 @@ from api.routes.users import EntitlementBody, UserBody, distinct_entitlements
 from api.routing import StreamedRoute
 from fanfare.db import imports
 from fanfare.db.engine import Database
-from fanfare.db.imports import ImportedUser
+from fanfare.db.imports import Imported, ImportedUser
 from fanfare.db.tokens import Device
 from fanfare.entities import Entitlement, Scope
-from fanfare.errors import InvalidInput, InvalidToken
+from fanfare.errors import InvalidInput, InvalidToken, TransactionConflict
 from fanfare.models import ProjectCtx
 
 router = APIRouter(route_class=StreamedRoute, tags=["import"])
@@ -31,6 +32,7 @@ CHUNK_LINES = 1_000
 # A chunk of the longest lines is sent off sooner, so that memory stays flat.
 CHUNK_BYTES = 4 * 1024 * 1024
 MAX_ERRORS = 100
+CONFLICTS_BORNE = 5
 MAX_TOKENS_PER_LINE = 100
 
 _INVALID: Final = "INVALID_INPUT"
@@ -158,8 +160,7 @@ class _Upload:
             await self._store()
 
     async def _store(self) -> None:
-        async with self.database.project(self.project) as conn:
-            done = await imports.store(conn, self.project, [user for _, user in self.waiting])
+        done = await self._store_waiting()
         self.users += done.users
         self.tokens += done.tokens
         for number, user in self.waiting:
@@ -167,6 +168,18 @@ class _Upload:
                 self._note(number, _TOO_LARGE, path="properties")
         self.waiting.clear()
         self.waiting_bytes = 0
+
+    async def _store_waiting(self) -> Imported:
+        """Write the chunk; again where its locks crossed those of campaigns being sent."""
+        users = [user for _, user in self.waiting]
+        for attempt in count(1):
+            try:
+                async with self.database.project(self.project) as conn:
+                    return await imports.store(conn, self.project, users)
+            except TransactionConflict:
+                if attempt == CONFLICTS_BORNE:
+                    raise
+        raise AssertionError("count never ends")
 
     def _refuse(
         self, line: Line, message: str, *, path: str | None = None, code: str = _INVALID

@@ -16,8 +16,20 @@ from fanfare.models import Lane
 
 
 @dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """How many devices a batch holds, and how many the first one of each lane.
+
+    That one is the canary: sent alone, so that a wrong key, environment or topic is found out
+    before the audience is burnt. A batch costs one activity; a larger one repeats more by hand.
+    """
+
+    batch: int = 1_000
+    canary: int = 20
+
+
+@dataclass(frozen=True, slots=True)
 class LaneBatches:
-    """The batches of one lane: numbers `first` up to, not including, `end`."""
+    """The batches of one lane: numbers `first`, its canary, up to, not including, `end`."""
 
     lane: Lane
     first: int
@@ -33,7 +45,7 @@ class FrozenAudience:
 
 
 async def freeze(
-    conn: AsyncConnection, campaign: Campaign, rule: sa.ColumnElement[bool], *, batch_size: int
+    conn: AsyncConnection, campaign: Campaign, rule: sa.ColumnElement[bool], sizes: BatchSizes
 ) -> FrozenAudience:
     """Write the campaign's audience as it is now, unless it is written already.
 
@@ -43,7 +55,7 @@ async def freeze(
     locked = sa.select(push_campaigns.c.frozen_at).where(*_campaign(campaign)).with_for_update()
     if (await conn.execute(locked)).scalar_one() is None:
         await conn.execute(sa.text("SET LOCAL statement_timeout = 0"))
-        await conn.execute(_freezing(campaign, rule, batch_size))
+        await conn.execute(_freezing(campaign, rule, sizes))
         await conn.execute(_marking(campaign))
     return await frozen(conn, campaign)
 
@@ -64,7 +76,7 @@ async def frozen(conn: AsyncConnection, campaign: Campaign) -> FrozenAudience:
     return FrozenAudience(sum(int(row[3]) for row in rows), lanes)
 
 
-def _freezing(campaign: Campaign, rule: sa.ColumnElement[bool], batch_size: int) -> sa.Insert:
+def _freezing(campaign: Campaign, rule: sa.ColumnElement[bool], sizes: BatchSizes) -> sa.Insert:
     """INSERT ... SELECT: active tokens of matching users, in runs of `batch_size` per lane."""
     tokens = push_tokens.c
     lane = sa.case(
@@ -74,7 +86,7 @@ def _freezing(campaign: Campaign, rule: sa.ColumnElement[bool], batch_size: int)
     ).label("lane")
     place = sa.func.row_number().over(partition_by=lane, order_by=tokens.id) - 1
     chosen = (
-        sa.select(tokens.id, lane, (place // batch_size).cast(INTEGER).label("run"))
+        sa.select(tokens.id, lane, _run(place, sizes).cast(INTEGER).label("run"))
         .join(
             app_users,
             (app_users.c.project_id == tokens.project_id) & (app_users.c.id == tokens.app_user_id),
@@ -92,6 +104,12 @@ def _freezing(campaign: Campaign, rule: sa.ColumnElement[bool], batch_size: int)
     ).group_by(chosen.c.lane, chosen.c.run)
     into = ["project_id", "campaign_id", "number", "lane", "token_ids"]
     return sa.insert(push_batches).from_select(into, batches)
+
+
+def _run(place: sa.ColumnElement[int], sizes: BatchSizes) -> sa.ColumnElement[int]:
+    """Which batch of its lane the device at `place` is in: the canary's first, then full ones."""
+    after_canary = 1 + (place - sizes.canary) // sizes.batch
+    return sa.case((place < sizes.canary, 0), else_=after_canary)
 
 
 def _marking(campaign: Campaign) -> sa.Update:

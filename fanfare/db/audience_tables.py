@@ -49,6 +49,10 @@ credentials = sa.Table(
     text("status", default="unchecked"),
     text("status_reason", nullable=True),
     moment("checked_at", nullable=True),
+    # For all workers together; null is no limit.
+    sa.Column("messages_per_minute", sa.Integer, nullable=True, server_default="300000"),
+    sa.Column("ramp_seconds", sa.Integer, nullable=False, server_default="60"),
+    sa.Column("max_in_flight", sa.Integer, nullable=False, server_default="2000"),
     moment("created_at", now=True),
     moment("updated_at", now=True),
     sa.PrimaryKeyConstraint("project_id", "id"),
@@ -56,6 +60,27 @@ credentials = sa.Table(
     sa.ForeignKeyConstraint(["project_id"], ["projects.id"], ondelete="CASCADE"),
     sa.CheckConstraint("provider IN ('apns', 'fcm')", name="provider"),
     sa.CheckConstraint("environment IN ('production', 'sandbox')", name="environment"),
+)
+
+# The rate of a credential as all workers share it (pacing.RateState). A credential that is replaced
+# gets a new id, and its pace follows: the provider counts on.
+credential_paces = sa.Table(
+    "credential_paces",
+    metadata,
+    identifier("project_id"),
+    identifier("credential_id"),
+    moment("next_at"),
+    moment("ramp_from"),
+    sa.Column("factor", sa.Double, nullable=False),
+    moment("held_until"),
+    moment("updated_at", now=True),
+    sa.PrimaryKeyConstraint("project_id", "credential_id"),
+    sa.ForeignKeyConstraint(
+        ["project_id", "credential_id"],
+        ["credentials.project_id", "credentials.id"],
+        ondelete="CASCADE",
+        onupdate="CASCADE",
+    ),
 )
 
 app_users = sa.Table(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fanfare.db.ledger_pool import LedgerConnection
 from fanfare.db.tables import push_batches, push_campaigns
 from fanfare.entities import Batch, Stats
 from fanfare.models import Lane, ProjectCtx
@@ -33,9 +34,22 @@ class BatchKey:
             "number": self.number,
         }
 
-    def matches(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
-        """The condition that picks the batch's rows of a table."""
-        return [table.c[name] == value for name, value in self.values().items()]
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """How far a batch is. Suspects are among the failed."""
+
+    size: int
+    sent: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    suspects: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every token of the batch is final."""
+        return self.sent + self.failed + self.skipped + self.unknown == self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,7 @@ class Counts:
     skipped: int = 0
     unknown: int = 0
     repeats: int = 0
+    suspects: int = 0
     skipped_by: Mapping[str, int] = field(default_factory=dict)
 
     def values(self) -> dict[str, object]:
@@ -57,57 +72,31 @@ class Counts:
             "skipped": self.skipped,
             "unknown": self.unknown,
             "repeats": self.repeats,
+            "suspects": self.suspects,
             "skipped_by": orjson.dumps(self.skipped_by).decode(),
         }
 
 
-async def take(conn: AsyncConnection, key: BatchKey) -> Batch:
-    """Make the batch the caller's: earlier attempts can claim no more of it."""
-    columns = push_batches.c
-    statement = (
-        sa.update(push_batches)
-        .where(*key.matches(push_batches))
-        .values(epoch=columns.epoch + 1)
-        .returning(
-            columns.lane,
-            sa.func.cardinality(columns.token_ids).label("size"),
-            columns.claimed,
-            columns.epoch,
-            columns.completed_at.is_not(None).label("completed"),
-        )
-    )
-    row = (await conn.execute(statement)).mappings().one()
-    return Batch(
-        number=key.number,
-        lane=Lane(row["lane"]),
-        size=row["size"],
-        claimed=row["claimed"],
-        epoch=row["epoch"],
-        completed=row["completed"],
-    )
-
-
-async def count(conn: AsyncConnection, key: BatchKey, added: Counts) -> None:
-    """Add outcomes that were just recorded, in the same transaction, to the batch's counts."""
-    await conn.execute(_COUNT, {**key.values(), **added.values()})
-
-
-async def complete(conn: AsyncConnection, key: BatchKey) -> Stats | None:
-    """Close the batch where all its tokens are final, and say its counts. None where not."""
-    columns = push_batches.c
-    size = sa.func.cardinality(columns.token_ids)
-    final = columns.sent + columns.failed + columns.skipped + columns.unknown
-    statement = (
-        sa.update(push_batches)
-        .where(*key.matches(push_batches), final == size)
-        .values(completed_at=sa.func.coalesce(columns.completed_at, sa.func.now()))
-        .returning(size, columns.sent, columns.failed, columns.skipped, columns.unknown)
-    )
-    row = (await conn.execute(statement)).one_or_none()
+async def take(conn: LedgerConnection, key: BatchKey) -> Batch | None:
+    """Make the batch the caller's: earlier attempts can claim no more of it. None if it is gone."""
+    row = await (await conn.execute(_TAKE, key.values())).fetchone()
     if row is None:
         return None
-    audience, sent, failed, skipped, unknown = row
-    return Stats(audience=audience, sent=sent, failed=failed, skipped=skipped, unknown=unknown)
+    lane, size, claimed, epoch, owes = row
+    return Batch(key.number, Lane(lane), size, claimed, epoch, owes)
+
+
+async def count(conn: LedgerConnection, key: BatchKey, added: Counts) -> None:
+    """Add outcomes that were just recorded, in the same transaction, to the batch's counts."""
+    statement = _COUNT_SKIPPED if added.skipped else _COUNT
+    await conn.execute(statement, {**key.values(), **added.values()}, prepare=True)
+
+
+async def close(conn: LedgerConnection, key: BatchKey) -> BatchCounts:
+    """Mark the batch as completed where all its tokens are final, and say its counts."""
+    row = await (await conn.execute(_CLOSE, key.values())).fetchone()
+    assert row is not None
+    return BatchCounts(*row)
 
 
 async def stats(
@@ -179,19 +168,41 @@ def _stats(row: sa.RowMapping, skipped_by: Mapping[str, int]) -> Stats:
     )
 
 
-# The skip reasons are added key by key: {"expired": 2} + {"expired": 1, "token_gone": 1}.
-_COUNT = sa.text(
-    """
+_TAKE = """
+    UPDATE push_batches b SET epoch = epoch + 1
+    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s AND number = %(number)s
+    RETURNING lane, cardinality(token_ids), claimed, epoch,
+        EXISTS (SELECT FROM push_owed o WHERE o.project_id = b.project_id
+                AND o.campaign_id = b.campaign_id AND o.number = b.number)
+"""
+
+_CLOSE = """
+    UPDATE push_batches SET completed_at = CASE
+        WHEN sent + failed + skipped + unknown = cardinality(token_ids)
+        THEN coalesce(completed_at, now()) END
+    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s AND number = %(number)s
+    RETURNING cardinality(token_ids), sent, failed, skipped, unknown, suspects
+"""
+
+_COUNT = """
     UPDATE push_batches SET
-        sent = sent + :sent, failed = failed + :failed, skipped = skipped + :skipped,
-        unknown = unknown + :unknown, possible_duplicates = possible_duplicates + :repeats,
-        skipped_by = CASE WHEN cast(:skipped AS int) = 0 THEN skipped_by ELSE (
+        sent = sent + %(sent)s, failed = failed + %(failed)s, unknown = unknown + %(unknown)s,
+        possible_duplicates = possible_duplicates + %(repeats)s, suspects = suspects + %(suspects)s
+    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s AND number = %(number)s
+"""
+
+# The skip reasons are added key by key: {"expired": 2} + {"expired": 1, "token_gone": 1}.
+_COUNT_SKIPPED = """
+    UPDATE push_batches SET
+        sent = sent + %(sent)s, failed = failed + %(failed)s, unknown = unknown + %(unknown)s,
+        possible_duplicates = possible_duplicates + %(repeats)s, suspects = suspects + %(suspects)s,
+        skipped = skipped + %(skipped)s,
+        skipped_by = (
             SELECT jsonb_object_agg(reason, amount) FROM (
                 SELECT key AS reason, sum(value::int) AS amount FROM (
                     SELECT * FROM jsonb_each_text(skipped_by)
-                    UNION ALL SELECT * FROM jsonb_each_text(cast(:skipped_by AS jsonb))
+                    UNION ALL SELECT * FROM jsonb_each_text(%(skipped_by)s::jsonb)
                 ) AS both_counts GROUP BY key
-            ) AS sums) END
-    WHERE project_id = :project_id AND campaign_id = :campaign_id AND number = :number
-    """
-)
+            ) AS sums)
+    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s AND number = %(number)s
+"""

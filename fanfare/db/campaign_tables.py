@@ -64,6 +64,8 @@ push_batches = sa.Table(
     count("skipped"),
     count("unknown"),
     count("possible_duplicates"),
+    # Messages refused as if the device were not of this app: a wrong credential looks so too.
+    count("suspects"),
     sa.Column("skipped_by", JSONB, nullable=False, server_default="{}"),
     moment("completed_at", nullable=True),
     sa.PrimaryKeyConstraint("project_id", "campaign_id", "number"),

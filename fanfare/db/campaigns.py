@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db.rows import Page, PageRequest, cursor_of
+from fanfare.db.rows import Page, PageRequest, page_of
 from fanfare.db.tables import push_campaigns
 from fanfare.entities import Campaign, Failure
 from fanfare.errors import CampaignAlreadyScheduled, CampaignAlreadySent, CampaignNotFound
@@ -88,9 +88,7 @@ async def page(
     if (after := request.after_id()) is not None:
         statement = statement.where(push_campaigns.c.id < after)
     found = [_campaign(row) for row in (await conn.execute(statement)).mappings()]
-    items = found[: request.limit]
-    more = len(found) > request.limit
-    return Page(items, cursor_of(items[-1].id) if more else None)
+    return page_of(found, request, lambda campaign: [campaign.id])
 
 
 async def begin_sending(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
@@ -176,8 +174,11 @@ async def end(
     campaign_id: UUID,
     status: CampaignStatus,
     failure: Failure | None = None,
-) -> bool:
-    """Move an open campaign to `sent`, `cancelled` or `failed`. False where it had ended before."""
+) -> None:
+    """Move an open campaign to `sent`, `cancelled` or `failed`, and change nothing where it ended.
+
+    Nor where it was sent again meanwhile and nobody has begun on it yet: that is another sending.
+    """
     values: dict[str, object] = {"status": status, "updated_at": sa.func.now()}
     if status is CampaignStatus.SENT:
         values["sent_at"] = sa.func.now()
@@ -187,10 +188,10 @@ async def end(
         values |= {"failure_code": failure.code, "failure_message": failure.message}
     statement = (
         sa.update(push_campaigns)
-        .where(*_is(project, campaign_id), push_campaigns.c.status.in_(_OPEN))
+        .where(*_is(project, campaign_id), push_campaigns.c.status.in_(_OPEN), _is_begun())
         .values(values)
     )
-    return bool((await conn.execute(statement)).rowcount)
+    await conn.execute(statement)
 
 
 async def open_since(
@@ -210,6 +211,11 @@ async def open_since(
     if after is not None:
         statement = statement.where(columns.id > after)
     return [_campaign(row) for row in (await conn.execute(statement)).mappings()]
+
+
+def _is_begun() -> sa.ColumnElement[bool]:
+    waits = push_campaigns.c.status == CampaignStatus.SCHEDULED
+    return waits | push_campaigns.c.begun_at.is_not(None)
 
 
 def _is(project: ProjectCtx, campaign_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:

@@ -5,21 +5,18 @@ is sending and not paused: stopping a campaign is one UPDATE of its row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import NamedTuple
 
 from fanfare.db.batches import BatchKey
+from fanfare.db.ledger_pool import LedgerConnection
 
 
 class ClaimRefused(Exception):
     """The batch belongs to a later attempt, or its campaign is not sending now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedToken:
+class ClaimedToken(NamedTuple):
     """A token of the audience as it is at the moment of the claim, not of the freeze.
 
     `token` is None where it is gone. `attempts` counts those before; `ambiguous` says that one of
@@ -27,70 +24,91 @@ class ClaimedToken:
     """
 
     token_id: int
+    attempts: int
+    ambiguous: bool
+    owed: bool
     token: str | None
-    is_active: bool
+    is_active: bool | None
     deactivated_reason: str | None
     registered_at: datetime | None
-    suspicions: int
-    attempts: int = 0
-    ambiguous: bool = False
-    owed: bool = False
-
-
-# A batch that may be claimed from; bound: project_id, campaign_id, number.
-CLAIMABLE = """
-    SELECT b.claimed FROM push_batches b
-    JOIN push_campaigns c ON c.project_id = b.project_id AND c.id = b.campaign_id
-    WHERE b.project_id = :project_id AND b.campaign_id = :campaign_id AND b.number = :number
-      AND c.status = 'sending' AND c.paused_at IS NULL
-"""
-
-# One look-up by primary key per claimed token. OFFSET 0 keeps the planner from turning it into a
-# join over all tokens of the project, which it prefers where it has no statistics yet.
-DEVICE_BY_ID = """
-    SELECT token, is_active, deactivated_reason, registered_at, suspicions FROM push_tokens
-    WHERE project_id = :project_id AND id = taken.token_id OFFSET 0
-"""
-
-_CLAIM_NEXT = sa.text(
-    f"""
-    WITH claim AS (
-        UPDATE push_batches b SET claimed = :upto FROM push_campaigns c
-        WHERE b.project_id = :project_id AND b.campaign_id = :campaign_id AND b.number = :number
-          AND b.epoch = :epoch AND b.claimed = :claimed
-          AND c.project_id = b.project_id AND c.id = b.campaign_id
-          AND c.status = 'sending' AND c.paused_at IS NULL
-        RETURNING b.token_ids[cast(:claimed AS int) + 1:cast(:upto AS int)] AS token_ids
-    )
-    SELECT taken.token_id, 0 AS attempts, false AS ambiguous, false AS owed, t.token, t.is_active,
-           t.deactivated_reason, t.registered_at, t.suspicions
-    FROM claim CROSS JOIN unnest(claim.token_ids) AS taken(token_id)
-    LEFT JOIN LATERAL ({DEVICE_BY_ID}) t ON true
-    """  # noqa: S608 - a constant of ours
-)
+    suspicions: int | None
 
 
 async def claim_next(
-    conn: AsyncConnection, key: BatchKey, *, epoch: int, claimed: int, upto: int
+    conn: LedgerConnection, key: BatchKey, *, epoch: int, claimed: int, upto: int
 ) -> Sequence[ClaimedToken]:
     """Claim the batch's tokens from position `claimed` up to `upto`. Raises ClaimRefused."""
     values = {**key.values(), "epoch": epoch, "claimed": claimed, "upto": upto}
-    rows = (await conn.execute(_CLAIM_NEXT, values)).mappings().all()
+    rows = await (await conn.execute(_CLAIM_NEXT, values, prepare=True)).fetchall()
     if not rows:
         raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
-    return [claimed_token(row) for row in rows]
+    return [ClaimedToken._make(row) for row in rows]
 
 
-def claimed_token(row: sa.RowMapping) -> ClaimedToken:
-    """A row of a claim as a value."""
-    return ClaimedToken(
-        token_id=row["token_id"],
-        token=row["token"],
-        is_active=bool(row["is_active"]),
-        deactivated_reason=row["deactivated_reason"],
-        registered_at=row["registered_at"],
-        suspicions=row["suspicions"] or 0,
-        attempts=row["attempts"],
-        ambiguous=row["ambiguous"],
-        owed=row["owed"],
+async def claim_due(
+    conn: LedgerConnection, key: BatchKey, *, epoch: int, limit: int
+) -> Sequence[ClaimedToken]:
+    """Take up to `limit` owed messages that are due, marked as ambiguous from here on.
+
+    Empty where none is due, and where the batch may not be claimed from any more.
+    """
+    values = {**key.values(), "epoch": epoch, "limit": limit}
+    rows = await (await conn.execute(_CLAIM_DUE, values, prepare=True)).fetchall()
+    return [ClaimedToken._make(row) for row in rows]
+
+
+async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
+    """Keep the batch from being claimed by others until the transaction ends.
+
+    Raises ClaimRefused where a claim would be refused.
+    """
+    if await (await conn.execute(_HOLD, {**key.values(), "epoch": epoch})).fetchone() is None:
+        raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
+
+
+# What a claim reads of the token: one look-up by primary key. OFFSET 0 keeps the planner from
+# joining with all tokens of the project, which it prefers where it has no statistics yet.
+_DEVICE = """
+    LEFT JOIN LATERAL (
+        SELECT token, is_active, deactivated_reason, registered_at, suspicions FROM push_tokens
+        WHERE project_id = %(project_id)s AND id = taken.token_id OFFSET 0) t ON true
+"""
+
+_CLAIM_NEXT = f"""
+    WITH claim AS (
+        UPDATE push_batches b SET claimed = %(upto)s FROM push_campaigns c
+        WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
+          AND b.number = %(number)s AND b.epoch = %(epoch)s AND b.claimed = %(claimed)s
+          AND c.project_id = b.project_id AND c.id = b.campaign_id
+          AND c.status = 'sending' AND c.paused_at IS NULL
+        RETURNING b.token_ids[%(claimed)s::int + 1:%(upto)s::int] AS token_ids
     )
+    SELECT taken.token_id, 0, false, false, t.*
+    FROM claim CROSS JOIN unnest(claim.token_ids) AS taken(token_id) {_DEVICE}
+"""  # noqa: S608 - a constant of ours
+
+_HOLD = """
+    SELECT b.number FROM push_batches b
+    JOIN push_campaigns c ON c.project_id = b.project_id AND c.id = b.campaign_id
+    WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
+      AND b.number = %(number)s AND b.epoch = %(epoch)s
+      AND c.status = 'sending' AND c.paused_at IS NULL
+    FOR UPDATE OF b
+"""
+
+_CLAIM_DUE = f"""
+    WITH ours AS ({_HOLD}),
+    due AS (
+        SELECT o.token_id, o.attempts, o.ambiguous FROM push_owed o, ours
+        WHERE o.project_id = %(project_id)s AND o.campaign_id = %(campaign_id)s
+          AND o.number = %(number)s AND o.due_at <= now()
+        ORDER BY o.token_id LIMIT %(limit)s FOR UPDATE OF o
+    ),
+    marked AS (
+        UPDATE push_owed o SET ambiguous = true FROM due
+        WHERE o.project_id = %(project_id)s AND o.campaign_id = %(campaign_id)s
+          AND o.number = %(number)s AND o.token_id = due.token_id
+    )
+    SELECT taken.token_id, taken.attempts, taken.ambiguous, true, t.*
+    FROM due AS taken {_DEVICE}
+"""  # noqa: S608 - a constant of ours

@@ -1,7 +1,7 @@
 """The table `credentials`: one per project, provider and environment, the secret sealed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -9,17 +9,25 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare.db.tables import credentials
-from fanfare.entities import SealedSecret, StoredCredential
+from fanfare.entities import Limits, SealedSecret, StoredCredential
 from fanfare.errors import CredentialNotFound
 from fanfare.models import Environment, ProjectCtx, ProviderName
 
 _UNCHECKED = "unchecked"
-_SHOWN = [credentials.c[field.name] for field in fields(StoredCredential)]
+_LIMITS = [field.name for field in fields(Limits)]
+_SHOWN = [
+    credentials.c[name]
+    for name in (*(field.name for field in fields(StoredCredential)), *_LIMITS)
+    if name != "limits"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A checked credential whose secret was sealed for the row `id`."""
+    """A checked credential whose secret was sealed for the row `id`.
+
+    `limits`: None for those of the credential before, or the defaults where there was none.
+    """
 
     id: UUID
     provider: ProviderName
@@ -27,6 +35,7 @@ class NewCredential:
     public: Mapping[str, str]
     fingerprint: str
     sealed: SealedSecret
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,10 @@ def sealing_context(project: ProjectCtx, provider: ProviderName, credential_id: 
 
 
 async def put(conn: AsyncConnection, project: ProjectCtx, new: NewCredential) -> StoredCredential:
-    """Store a credential in the place of the one before, unchecked again. Its id is new."""
+    """Store a credential in the place of the one before, unchecked again. Its id is new.
+
+    Limits that it does not name stay those of its place.
+    """
     values = {
         "id": new.id,
         "public": dict(new.public),
@@ -56,11 +68,13 @@ async def put(conn: AsyncConnection, project: ProjectCtx, new: NewCredential) ->
         "checked_at": None,
         "updated_at": sa.func.now(),
     }
+    if new.limits is not None:
+        values |= asdict(new.limits)
     statement = insert(credentials).values(
         project_id=project.project_id,
         provider=new.provider,
         environment=new.environment,
-        **values,
+        **(asdict(Limits()) | values),
     )
     place = ["project_id", "provider", "environment"]
     stored = statement.on_conflict_do_update(index_elements=place, set_=values).returning(*_SHOWN)
@@ -143,4 +157,5 @@ def _credential(row: sa.RowMapping) -> StoredCredential:
         checked_at=row["checked_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        limits=Limits(**{name: row[name] for name in _LIMITS}),
     )

@@ -5,17 +5,20 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import orjson
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from fanfare.errors import DatabaseUnavailable
+from fanfare.errors import DatabaseUnavailable, TransactionConflict
 from fanfare.models import ProjectCtx
 
 # The role of the HTTP door. Row-level security holds it to the project of the transaction; the
 # worker, whose ids come from its own workflows, connects as the tables' owner.
 API_ROLE = "fanfare_api"
+
+_CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 _ENTER_PROJECT = sa.text("SELECT set_config('app.project', :project, true)")
 
@@ -62,6 +65,8 @@ class Database:
             async with self._engine.begin() as conn:
                 yield conn
         except (OperationalError, InterfaceError, PoolTimeout) as error:
+            if isinstance(error.__cause__, _CONFLICTS):
+                raise TransactionConflict("Two writers were in each other's way.") from error
             raise DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.") from error
 
     async def close(self) -> None:

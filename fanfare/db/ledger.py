@@ -5,14 +5,13 @@ the tokens: either all of it is there after a crash, or none.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 from fanfare.db import batches, deliveries, owed, verdicts
 from fanfare.db.batches import BatchKey, Counts
 from fanfare.db.deliveries import FinalOutcome
+from fanfare.db.ledger_pool import LedgerConnection
 from fanfare.db.owed import OwedNote
 from fanfare.db.verdicts import DeadToken
 from fanfare.models import DeliveryStatus
@@ -37,8 +36,8 @@ class Settlement:
         return not self.final and not self.owed
 
 
-async def settle(conn: AsyncConnection, key: BatchKey, settlement: Settlement) -> Counts:
-    """Write it. Returns what it added to the batch's counts.
+async def settle(conn: LedgerConnection, key: BatchKey, epoch: int, settlement: Settlement) -> None:
+    """Write it, as the attempt whose number is `epoch`.
 
     Raises AlreadyRecorded where a superseded attempt wrote some of it first: roll back, and write
     it by `settle_missing` in a transaction of its own.
@@ -46,26 +45,33 @@ async def settle(conn: AsyncConnection, key: BatchKey, settlement: Settlement) -
     final = settlement.final
     if final:
         await deliveries.record(conn, key.project, key.campaign_id, final)
-    return await _settle_rest(conn, key, settlement, final)
+        await batches.count(conn, key, _counts(final, len(settlement.suspect)))
+    await _settle_rest(conn, key, epoch, settlement)
 
 
-async def settle_missing(conn: AsyncConnection, key: BatchKey, settlement: Settlement) -> Counts:
-    """Write what is not there yet. Slower than `settle`, and never refused."""
-    final: Sequence[FinalOutcome] = ()
+async def settle_missing(
+    conn: LedgerConnection, key: BatchKey, epoch: int, settlement: Settlement
+) -> None:
+    """Write what is not there yet. Slower than `settle`, and never refused.
+
+    Where two attempts were both told that a message was accepted, its row is flagged.
+    """
     if settlement.final:
-        new = await deliveries.record_missing(conn, key.project, key.campaign_id, settlement.final)
-        final = [outcome for outcome in settlement.final if outcome.token_id in new]
-    return await _settle_rest(conn, key, settlement, final)
+        written = await deliveries.record_missing(
+            conn, key.project, key.campaign_id, settlement.final
+        )
+        final = [outcome for outcome in settlement.final if outcome.token_id in written.new]
+        counts = _counts(final, len(settlement.suspect))
+        repeats = counts.repeats + written.flagged
+        await batches.count(conn, key, replace(counts, repeats=repeats))
+    await _settle_rest(conn, key, epoch, settlement)
 
 
 async def _settle_rest(
-    conn: AsyncConnection, key: BatchKey, settlement: Settlement, final: Sequence[FinalOutcome]
-) -> Counts:
-    counts = _counts(final)
-    if final:
-        await batches.count(conn, key, counts)
+    conn: LedgerConnection, key: BatchKey, epoch: int, settlement: Settlement
+) -> None:
     if settlement.owed:
-        await owed.note(conn, key, settlement.owed)
+        await owed.note(conn, key, epoch, settlement.owed)
     if settlement.retried:
         await owed.forget(conn, key, settlement.retried)
     if settlement.dead:
@@ -74,10 +80,9 @@ async def _settle_rest(
         await verdicts.suspect(conn, key.project, settlement.suspect)
     if settlement.cleared:
         await verdicts.clear(conn, key.project, settlement.cleared)
-    return counts
 
 
-def _counts(final: Collection[FinalOutcome]) -> Counts:
+def _counts(final: Collection[FinalOutcome], suspects: int) -> Counts:
     by_status = Counter(outcome.status for outcome in final)
     skipped = (outcome for outcome in final if outcome.status is DeliveryStatus.SKIPPED)
     return Counts(
@@ -85,6 +90,7 @@ def _counts(final: Collection[FinalOutcome]) -> Counts:
         failed=by_status[DeliveryStatus.FAILED],
         skipped=by_status[DeliveryStatus.SKIPPED],
         unknown=by_status[DeliveryStatus.UNKNOWN],
+        suspects=suspects,
         repeats=sum(outcome.possible_duplicate for outcome in final),
         skipped_by=Counter(str(outcome.reason) for outcome in skipped),
     )

@@ -15,7 +15,12 @@ MONTHS_AHEAD = 2
 
 
 async def ensure(conn: AsyncConnection, now: datetime) -> None:
-    """Have a partition for this month and the next two."""
+    """Have a partition for this month and the next two.
+
+    Making one takes a lock that every write to the ledger waits for; where it cannot be had at
+    once, as while somebody reads all of it, the next run tries again.
+    """
+    await conn.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
     first = datetime(now.year, now.month, 1, tzinfo=UTC)
     for _ in range(1 + MONTHS_AHEAD):
         following = _next_month(first)

@@ -9,6 +9,7 @@ because the frozen audience holds one per device.
 from fanfare.db.audience_tables import (
     api_keys,
     app_users,
+    credential_paces,
     credentials,
     idempotency_keys,
     projects,
@@ -28,6 +29,7 @@ from fanfare.db.columns import metadata
 __all__ = [
     "api_keys",
     "app_users",
+    "credential_paces",
     "credentials",
     "idempotency_keys",
     "metadata",

@@ -8,11 +8,9 @@ bad by a second campaign, a day or more after the first, is believed to be.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from fanfare.db.ledger_pool import LedgerConnection
 from fanfare.models import ProjectCtx
 
 
@@ -24,7 +22,9 @@ class DeadToken:
     since: datetime
 
 
-async def deactivate(conn: AsyncConnection, project: ProjectCtx, dead: Sequence[DeadToken]) -> None:
+async def deactivate(
+    conn: LedgerConnection, project: ProjectCtx, dead: Sequence[DeadToken]
+) -> None:
     """Deactivate each token whose device has not registered since."""
     values = {
         "project_id": project.project_id,
@@ -34,29 +34,30 @@ async def deactivate(conn: AsyncConnection, project: ProjectCtx, dead: Sequence[
     await conn.execute(_DEACTIVATE, values)
 
 
-async def suspect(conn: AsyncConnection, project: ProjectCtx, token_ids: Sequence[int]) -> None:
+async def suspect(conn: LedgerConnection, project: ProjectCtx, token_ids: Sequence[int]) -> None:
     """Mark tokens as suspect; deactivate those that were so at least a day ago."""
     await conn.execute(_SUSPECT, {"project_id": project.project_id, "token_ids": list(token_ids)})
 
 
-async def clear(conn: AsyncConnection, project: ProjectCtx, token_ids: Sequence[int]) -> None:
+async def clear(conn: LedgerConnection, project: ProjectCtx, token_ids: Sequence[int]) -> None:
     """Lift the suspicion from tokens that were accepted."""
     await conn.execute(_CLEAR, {"project_id": project.project_id, "token_ids": list(token_ids)})
 
 
-_TOKEN_IDS = sa.bindparam("token_ids", type_=ARRAY(sa.BigInteger))
+async def roll_back(conn: LedgerConnection, project: ProjectCtx, campaign_id: UUID) -> None:
+    """Take back every suspicion that a campaign raised: it was its credential that was wrong."""
+    values = {"project_id": project.project_id, "campaign_id": campaign_id}
+    await conn.execute(_ROLL_BACK, values)
 
-_DEACTIVATE = sa.text(
-    """
+
+_DEACTIVATE = """
     UPDATE push_tokens t SET is_active = false, deactivated_reason = 'unregistered'
-    FROM unnest(:token_ids, :since) AS dead(token_id, since)
-    WHERE t.project_id = :project_id AND t.id = dead.token_id
+    FROM unnest(%(token_ids)s::bigint[], %(since)s::timestamptz[]) AS dead(token_id, since)
+    WHERE t.project_id = %(project_id)s AND t.id = dead.token_id
       AND t.is_active AND t.registered_at <= dead.since
-    """
-).bindparams(_TOKEN_IDS, sa.bindparam("since", type_=ARRAY(sa.TIMESTAMP(timezone=True))))
+"""
 
-_SUSPECT = sa.text(
-    """
+_SUSPECT = """
     UPDATE push_tokens SET
         suspicions = suspicions + 1,
         suspected_at = coalesce(suspected_at, now()),
@@ -64,13 +65,23 @@ _SUSPECT = sa.text(
         deactivated_reason = CASE
             WHEN is_active AND suspected_at <= now() - interval '1 day' THEN 'bad_token'
             ELSE deactivated_reason END
-    WHERE project_id = :project_id AND id = ANY(:token_ids)
-    """
-).bindparams(_TOKEN_IDS)
+    WHERE project_id = %(project_id)s AND id = ANY(%(token_ids)s::bigint[])
+"""
 
-_CLEAR = sa.text(
-    """
+_CLEAR = """
     UPDATE push_tokens SET suspicions = 0, suspected_at = NULL
-    WHERE project_id = :project_id AND id = ANY(:token_ids)
-    """
-).bindparams(_TOKEN_IDS)
+    WHERE project_id = %(project_id)s AND id = ANY(%(token_ids)s::bigint[])
+"""
+
+# A token that this campaign deactivated as bad was active when its audience was frozen.
+_ROLL_BACK = """
+    UPDATE push_tokens t SET
+        suspicions = t.suspicions - 1,
+        suspected_at = CASE WHEN t.suspicions > 1 THEN t.suspected_at END,
+        is_active = t.is_active OR t.deactivated_reason = 'bad_token',
+        deactivated_reason = nullif(t.deactivated_reason, 'bad_token')
+    FROM push_deliveries d
+    WHERE d.project_id = %(project_id)s AND d.campaign_id = %(campaign_id)s
+      AND d.status = 'failed' AND d.error_code = 'invalid_token'
+      AND t.project_id = d.project_id AND t.id = d.token_id AND t.suspicions > 0
+"""

@@ -1,6 +1,6 @@
 """What sends to phones: one protocol, APNs and FCM behind it, one HTTP/2 transport under both."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +8,12 @@ from uuid import UUID
 
 from fanfare.models import Content, Outcome, Target
 
-Send = Callable[[Target], Awaitable[Outcome]]
+Answered = tuple[Target, Outcome]
+# Puts a message to each of some thousand targets at most on the wire, as fast as the provider's
+# limits let it, and hands out what becomes known in groups: each target in exactly one, the end
+# when all are known. Closing the iterator early, or cancelling, resets what is still open: whether
+# those messages were acted on is then unknown.
+Send = Callable[[Sequence[Target]], AsyncIterator[Sequence[Answered]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Provider(Protocol):
     """
 
     def prepare(self, notification: Notification) -> Send:
-        """Render what is the same for every device once; the result sends it to one device."""
+        """Render what is the same for every device once; the result sends it to many."""
         ...
 
     async def close(self) -> None:

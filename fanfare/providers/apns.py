@@ -1,17 +1,22 @@
 """Apple Push Notification service: one credential's way to its devices."""
 
 import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
+from uuid import UUID
 
 import structlog
 
 from fanfare import payload
-from fanfare.models import ApnsCredential, Outcome, Target
-from fanfare.providers import Notification, Send
+from fanfare.models import ApnsCredential, Outcome, Target, Verdict
+from fanfare.providers import Answered, Notification, Send
 from fanfare.providers.apns_token import ApnsTokenSource
 from fanfare.providers.credentials import parse_apns_key
-from fanfare.providers.exchange import Header
+from fanfare.providers.exchange import Exchange, Header, Headers, OnResult, Result
+from fanfare.providers.flight import Flight
 from fanfare.providers.http2 import Http2Pool
 from fanfare.providers.http2_engine import EngineName
 from fanfare.providers.outcomes import APNS_SPOILS_CONNECTION, apns_outcome
@@ -44,23 +49,18 @@ class ApnsProvider:
         )
 
     def prepare(self, notification: Notification) -> Send:
-        """Render body and constant headers once; the result sends to one device."""
+        """Render body and constant headers once; the result sends to many devices."""
         body = payload.render_apns(notification.content)
         constant = self._headers(notification)
         notification_id = notification.notification_id
 
-        async def send(target: Target) -> Outcome:
-            message_id = payload.apns_id(notification_id, target.token_id)
-            result = await self._pool.request(
-                _path(target.token),
-                (*constant, (b"authorization", self._tokens.authorization())),
-                body,
-                own_headers=((b"apns-id", message_id.encode()),),
-            )
-            outcome = apns_outcome(result, message_id)
-            if outcome.reason is not None:
-                self._heed(outcome.reason)
-            return outcome
+        async def send(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
+            authorization = self._tokens.authorization()
+            headers = (*constant, (b"authorization", authorization))
+            submit = partial(self._submit, notification_id, headers, body)
+            with Flight(self._pool, targets, submit, partial(self._read, authorization)) as flight:
+                while group := await flight.group():
+                    yield group
 
         return send
 
@@ -78,12 +78,36 @@ class ApnsProvider:
             (b"apns-collapse-id", payload.collapse_id(notification.notification_id).encode()),
         )
 
-    def _heed(self, reason: str) -> None:
-        """Do what a reason asks for beyond its message."""
-        if reason == "ExpiredProviderToken" and self._tokens.note_expired():
-            _log.warning("apns_token_expired_early", hint="compare this machine's clock")
-        if reason in APNS_SPOILS_CONNECTION:
+    def _submit(
+        self,
+        notification_id: UUID,
+        headers: Headers,
+        body: bytes,
+        target: Target,
+        on_result: OnResult,
+    ) -> Exchange:
+        message_id = payload.apns_id(notification_id, target.token_id)
+        own = ((b"apns-id", message_id.encode()),)
+        return self._pool.submit(_path(target.token), headers, body, on_result, own)
+
+    def _read(self, authorization: bytes, result: Result) -> Outcome:
+        outcome = apns_outcome(result)
+        if outcome.reason is None:
+            return outcome
+        if outcome.reason in APNS_SPOILS_CONNECTION:
             self._pool.renew()
+        if outcome.reason == "ExpiredProviderToken":
+            return self._expired(authorization, outcome)
+        return outcome
+
+    def _expired(self, authorization: bytes, outcome: Outcome) -> Outcome:
+        """Another try with another token; where ours is as young as can be, our clock is wrong."""
+        if authorization != self._tokens.authorization():
+            return outcome
+        if self._tokens.note_expired():
+            _log.warning("apns_token_expired_early", hint="compare this machine's clock")
+            return outcome
+        return replace(outcome, verdict=Verdict.CREDENTIALS)
 
 
 def _path(token: str) -> bytes:

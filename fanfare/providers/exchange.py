@@ -1,8 +1,8 @@
 """One request on its way, and the three ways in which it can end."""
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
 Headers = Sequence[Header]
@@ -11,16 +11,18 @@ Headers = Sequence[Header]
 MAX_ANSWER_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The whole response. `body` is cut at `MAX_ANSWER_BYTES`.
 
     Neither headers nor body are shown by repr: a provider may echo what must not be logged.
     """
 
     status: int
-    headers: Headers = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Headers
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,12 @@ class Unknown:
 Result = Answer | NotProcessed | Unknown
 
 
+# Takes a request's result while its connection is being read: it may not raise, and not submit.
+OnResult = Callable[[Result], None]
+
+
 class Exchange:
-    """A request and the future of its result, from the queue to the last byte of the answer.
+    """A request and who is told its result, from the queue to the last byte of the answer.
 
     `since` is the loop's time at which its present wait began: for a stream, then for an answer.
     `stream_id` is 0 until it has a stream. `reads_before` is how often its connection had heard
@@ -52,16 +58,15 @@ class Exchange:
     """
 
     __slots__ = (
+        "_answer",
         "_chunks",
-        "_headers",
+        "_on_result",
         "_size",
-        "_status",
         "body",
         "headers",
         "own_headers",
         "path",
         "reads_before",
-        "result",
         "since",
         "stream_id",
     )
@@ -72,36 +77,33 @@ class Exchange:
         headers: Headers,
         own_headers: Headers,
         body: bytes,
-        result: "asyncio.Future[Result]",
+        on_result: OnResult,
     ) -> None:
         self.path = path
         self.headers = headers
         self.own_headers = own_headers
         self.body = body
-        self.result = result
         self.since = 0.0
         self.stream_id = 0
         self.reads_before = 0
-        self._status = 0
-        self._headers: Headers = ()
+        self._on_result: OnResult | None = on_result
+        self._answer: Headers = ()
         self._chunks: list[bytes] | None = None
         self._size = 0
 
     @property
     def is_over(self) -> bool:
         """Whether the result is known, or nobody waits for it any more."""
-        return self.result.done()
+        return self._on_result is None
 
     @property
     def is_answering(self) -> bool:
         """Whether the response has begun."""
-        return bool(self._headers)
+        return bool(self._answer)
 
     def begin_answer(self, headers: Headers) -> None:
-        """Take the response's headers, `:status` first (RFC 9113, 8.3.2); 0 if it is no number."""
-        status = headers[0][1]
-        self._status = int(status) if status.isdigit() else 0
-        self._headers = headers
+        """Take the response's headers, `:status` first (RFC 9113, 8.3.2)."""
+        self._answer = headers
 
     def add_body(self, data: bytes) -> None:
         """Keep a piece of the body, up to `MAX_ANSWER_BYTES` of all of it."""
@@ -113,11 +115,21 @@ class Exchange:
             self._size += len(kept)
 
     def finish_answer(self) -> None:
-        """End as the answer that came."""
+        """End as the answer that came; a status that is no number is 0."""
+        headers = self._answer
+        status = headers[0][1]
         body = b"".join(self._chunks) if self._chunks is not None else b""
-        self.end(Answer(self._status, self._headers, body))
+        self.end(Answer(int(status) if status.isdigit() else 0, headers, body))
 
     def end(self, result: Result) -> None:
-        """Settle the result; the first one counts."""
-        if not self.result.done():
-            self.result.set_result(result)
+        """Tell the result; the first one counts."""
+        on_result = self._on_result
+        if on_result is not None:
+            self.abandon()
+            on_result(result)
+
+    def abandon(self) -> None:
+        """Tell nobody, and keep nothing of an answer."""
+        self._on_result = None
+        self._answer = ()
+        self._chunks = None

@@ -1,20 +1,23 @@
 """Firebase Cloud Messaging, HTTP v1: one service account's way to its project's devices."""
 
 import ssl
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from fanfare import payload
 from fanfare.models import ErrorCode, FcmCredential, Outcome, Target, Verdict
-from fanfare.providers import Notification, Send
+from fanfare.providers import Answered, Notification, Send
 from fanfare.providers.credentials import parse_service_account
-from fanfare.providers.exchange import Answer
+from fanfare.providers.exchange import Exchange, Headers, OnResult, Result
 from fanfare.providers.fcm_token import (
     AccessTokenUnavailable,
     FcmTokenSource,
     google_fetch,
 )
+from fanfare.providers.flight import Flight
 from fanfare.providers.http2 import Http2Pool
 from fanfare.providers.http2_engine import EngineName
 from fanfare.providers.outcomes import fcm_outcome
@@ -49,18 +52,22 @@ class FcmProvider:
         )
 
     def prepare(self, notification: Notification) -> Send:
-        """Render the message once but for token and time to live; the result sends to one."""
+        """Render the message once but for token and time to live; the result sends to many."""
         template = payload.render_fcm(notification.content, notification.notification_id)
         expires_at = notification.expires_at
 
-        async def send(target: Target) -> Outcome:
+        async def send(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
             try:
                 authorization = await self._tokens.authorization()
             except AccessTokenUnavailable as error:
-                return error.outcome
+                yield [(target, error.outcome) for target in targets]
+                return
             ttl = payload.ttl_seconds(expires_at, datetime.now(UTC))
-            body = payload.fill_fcm(template, token=target.token, ttl_seconds=ttl)
-            return await self._exchange(body, authorization)
+            submit = partial(self._submit, _headers(authorization), payload.with_ttl(template, ttl))
+            read = partial(self._read, authorization)
+            with Flight(self._pool, targets, submit, read) as flight:
+                while group := await flight.group():
+                    yield group
 
         return send
 
@@ -69,12 +76,20 @@ class FcmProvider:
         await self._pool.close()
         await self._tokens.close()
 
-    async def _exchange(self, body: bytes, authorization: bytes) -> Outcome:
-        headers = (_CONTENT_TYPE, (b"authorization", authorization))
-        result = await self._pool.request(self._path, headers, body)
+    def _submit(
+        self, headers: Headers, message: payload.FcmBody, target: Target, on_result: OnResult
+    ) -> Exchange:
+        body = payload.fill_fcm(message, target.token)
+        return self._pool.submit(self._path, headers, body, on_result)
+
+    def _read(self, authorization: bytes, result: Result) -> Outcome:
         outcome = fcm_outcome(result)
-        if outcome.reason == "UNAUTHENTICATED" and self._tokens.note_refused(authorization):
-            return _REFUSED_ONCE
-        if isinstance(result, Answer) and result.status == 200:
+        if outcome.verdict is Verdict.SENT:
             self._tokens.note_accepted()
+        elif outcome.reason == "UNAUTHENTICATED" and self._tokens.note_refused(authorization):
+            return _REFUSED_ONCE
         return outcome
+
+
+def _headers(authorization: bytes) -> Headers:
+    return (_CONTENT_TYPE, (b"authorization", authorization))

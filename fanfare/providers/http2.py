@@ -1,18 +1,19 @@
 """A pool of HTTP/2 connections to one origin: the transport under both providers."""
 
 import asyncio
-import socket
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
 
-from fanfare.providers.exchange import Exchange, Headers, NotProcessed, Result
+from fanfare.providers.exchange import Exchange, Headers, NotProcessed, OnResult, Result
 from fanfare.providers.http2_connection import Http2Connection
 from fanfare.providers.http2_engine import EngineName
+from fanfare.providers.http2_reasons import reason_of
 
 # Google asks for 10 s at least (scale-fcm); APNs sometimes never answers (pushy#816).
 DEADLINE = timedelta(seconds=15)
@@ -36,7 +37,7 @@ class _ConnectFailed(Exception):
 class Http2Pool:
     """Sends requests over as few connections as hold them, at most `max_connections`.
 
-    Every request ends exactly once, as Answer, NotProcessed or Unknown; none is repeated. A caller
+    Every request ends exactly once, as Answer, NotProcessed or Unknown; none is repeated. It
     waits for a free stream no longer than `deadline`, and for its answer no longer than that
     again. A further connection is opened only where all others are full (streams or send window).
     While the origin cannot be reached, requests end as NotProcessed at once and attempts to
@@ -67,6 +68,7 @@ class Http2Pool:
         self._engine = engine
         self._connections: list[Http2Connection] = []
         self._draining: list[Http2Connection] = []
+        self._current: Http2Connection | None = None
         self._queue: deque[Exchange] = deque()
         self._queue_timer: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -76,38 +78,60 @@ class Http2Pool:
         self._renew_after = 0.0
         self._is_closed = False
 
-    async def request(
-        self, path: bytes, headers: Headers, body: bytes, *, own_headers: Headers = ()
-    ) -> Result:
-        """POST once and return what became of it.
+    def submit(
+        self,
+        path: bytes,
+        headers: Headers,
+        body: bytes,
+        on_result: OnResult,
+        own_headers: Headers = (),
+    ) -> Exchange:
+        """POST once; `on_result` gets what became of it, exactly once, perhaps at once.
 
         `headers` are those that most requests share (HPACK keeps them), `own_headers` those of
-        this one alone. A caller that is cancelled resets its stream; whether the request was
-        acted on is then unknown.
+        this one alone. What finds no free stream waits in a queue, in order.
         """
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(path, headers, own_headers, body, loop.create_future())
-        connection = None if self._queue else self._roomiest(len(body))
+        exchange = Exchange(path, headers, own_headers, body, on_result)
+        connection = None if self._queue else self._with_room(len(body))
         if connection is None:
             self._enqueue(exchange)
         else:
             connection.send(exchange)
+        return exchange
+
+    def give_up(self, exchanges: Iterable[Exchange]) -> None:
+        """Reset what is still open of these and forget what still waits; nobody is told."""
+        for exchange in exchanges:
+            if not exchange.is_over:
+                exchange.abandon()
+                for connection in (*self._connections, *self._draining):
+                    connection.give_up(exchange)
+
+    async def request(
+        self, path: bytes, headers: Headers, body: bytes, *, own_headers: Headers = ()
+    ) -> Result:
+        """`submit` and wait. A caller that is cancelled gives the request up."""
+        result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        exchange = self.submit(path, headers, body, partial(_settle, result), own_headers)
         try:
-            return await exchange.result
+            return await result
         except asyncio.CancelledError:
-            for held in (*self._connections, *self._draining):
-                held.give_up(exchange)
+            self.give_up([exchange])
             raise
 
     def renew(self) -> None:
-        """Let new requests take new connections, where that has not just been done."""
+        """Let new requests take new connections, where that has not just been done.
+
+        May be called from `on_result`.
+        """
         now = asyncio.get_running_loop().time()
         if now < self._renew_after:
             return
         self._renew_after = now + RENEWAL_INTERVAL
         for connection in self._connections:
             connection.drain()
-        self._change()
+        # Not at once: whoever asks may be told a result, in the midst of reading.
+        asyncio.get_running_loop().call_soon(self._change)
 
     async def close(self) -> None:
         """Refuse new requests, wait for the open ones (at most the deadline), then close."""
@@ -128,6 +152,12 @@ class Http2Pool:
         for connection in connections:
             connection.abort()
 
+    def _with_room(self, size: int) -> Http2Connection | None:
+        """The last request's connection while it has room, else the least busy that has."""
+        if self._current is None or not self._current.has_room(size):
+            self._current = self._roomiest(size)
+        return self._current
+
     def _roomiest(self, size: int) -> Http2Connection | None:
         best: Http2Connection | None = None
         for connection in self._connections:
@@ -145,13 +175,15 @@ class Http2Pool:
         self._grow()
 
     def _change(self) -> None:
+        # From time to time, so that connections share the load.
+        self._current = None
         self._sort_out()
         while self._queue:
             exchange = self._queue[0]
             if exchange.is_over:
                 self._queue.popleft()
                 continue
-            connection = self._roomiest(len(exchange.body))
+            connection = self._with_room(len(exchange.body))
             if connection is None:
                 self._grow()
                 return
@@ -219,7 +251,7 @@ class Http2Pool:
                 await self._shake_hands(connection)
         except (OSError, UnicodeError) as error:
             connection.abort()
-            raise _ConnectFailed(_reason_of(error)) from error
+            raise _ConnectFailed(reason_of(error)) from error
         except BaseException:
             connection.abort()
             raise
@@ -258,18 +290,7 @@ class Http2Pool:
             self._queue.popleft().end(NotProcessed(reason))
 
 
-def _reason_of(error: Exception) -> str:
-    for kind, reason in _CONNECT_REASONS:
-        if isinstance(error, kind):
-            return reason
-    return "unreachable"
-
-
-_CONNECT_REASONS: Sequence[tuple[type[Exception], str]] = (
-    (socket.gaierror, "dns"),
-    (UnicodeError, "dns"),
-    (ssl.SSLError, "tls"),
-    (ConnectionRefusedError, "refused"),
-    (ConnectionResetError, "connection_lost"),
-    (TimeoutError, "connect_timeout"),
-)
+def _settle(future: "asyncio.Future[Result]", result: Result) -> None:
+    # A caller that was cancelled a moment ago has not given the request up yet.
+    if not future.done():
+        future.set_result(result)

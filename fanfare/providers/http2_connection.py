@@ -48,6 +48,8 @@ class Http2Connection(asyncio.Protocol):
         self._processed_to = LAST_STREAM_ID
         self._received_at = 0.0
         self._reads = 0
+        self._window = 0
+        self._window_read_at = -1
         self._flush_is_due = False
         self._has_free_slot = False
         self._is_paused = False
@@ -78,7 +80,7 @@ class Http2Connection(asyncio.Protocol):
             count < self._max_streams
             and not self.is_draining
             and not self._is_paused
-            and (count == 0 or self._engine.room() >= size)
+            and (size <= self._window or count == 0 or size <= self._read_window())
         )
 
     def send(self, exchange: Exchange) -> None:
@@ -91,6 +93,7 @@ class Http2Connection(asyncio.Protocol):
             exchange.end(NotProcessed("connection_closing"))
             self.drain()
             return
+        self._window -= len(exchange.body)
         exchange.stream_id = stream_id
         exchange.since = self._loop.time()
         exchange.reads_before = self._reads
@@ -188,6 +191,9 @@ class Http2Connection(asyncio.Protocol):
 
     def stream_closed(self, stream_id: int, error_code: int) -> None:
         self._has_free_slot = True
+        if error_code:
+            # What it had not sent yet takes no room any more.
+            self._window_read_at = -1
         exchange = self._exchanges.pop(stream_id, None)
         if exchange is None or exchange.is_over:
             return
@@ -201,6 +207,14 @@ class Http2Connection(asyncio.Protocol):
         self.is_draining = True
 
     # Our own business.
+
+    def _read_window(self) -> int:
+        # Only we lower it, and only the peer raises it: what we count down is never too much, so
+        # the engine is asked no more than once for a window's worth or a read.
+        if self._window_read_at != self._reads:
+            self._window_read_at = self._reads
+            self._window = self._engine.room()
+        return self._window
 
     def _flush_soon(self) -> None:
         # One write for all that one turn of the loop brings: a fifth of the cost of a request.

@@ -19,6 +19,7 @@ from fanfare.providers.exchange import Answer, Headers, NotProcessed, Result, Un
 
 _log = structlog.get_logger(__name__)
 
+_SENT = Outcome(Verdict.SENT)
 _REQUEST = Outcome(Verdict.FAILED, ErrorCode.REQUEST)
 _PAYLOAD = Outcome(Verdict.FAILED, ErrorCode.PAYLOAD)
 _SUSPECT = Outcome(Verdict.FAILED, ErrorCode.INVALID_TOKEN, token_action=TokenAction.QUARANTINE)
@@ -141,12 +142,15 @@ _BAD_TOKEN_TEXT = "not a valid FCM registration token"  # noqa: S105 - Google's 
 _TOKEN_FIELDS = frozenset({"message.token", "message.fid"})
 
 
-def apns_outcome(result: Result, apns_id: str) -> Outcome:
-    """Return what APNs made of the message `apns_id`. Never raises, whatever the body is."""
+def apns_outcome(result: Result) -> Outcome:
+    """Return what APNs made of the message. Never raises, whatever the body is.
+
+    An accepted one has no id in it: apns-id is ours, and `payload.apns_id` tells it at any time.
+    """
     if not isinstance(result, Answer):
         return _without_answer(result)
     if result.status == 200:
-        return Outcome(Verdict.SENT, provider_message_id=apns_id)
+        return _SENT
     body = _json_object(result.body)
     reason = _word(body.get("reason"), result.status)
     known = APNS_OUTCOMES.get((result.status, reason))
@@ -162,7 +166,7 @@ def fcm_outcome(result: Result) -> Outcome:
         return _without_answer(result)
     body = _json_object(result.body)
     if result.status == 200:
-        return _fcm_sent(body)
+        return _fcm_sent(body.get("name"))
     error = _mapping(body.get("error"))
     reason = _word(_fcm_code(error) or error.get("status"), result.status)
     if result.status == 400 and _is_bad_token(error):
@@ -204,10 +208,10 @@ def _fcm_by_status(status: int, reason: str) -> Outcome:
     return known or _by_class(ProviderName.FCM, status, reason, _FCM_TROUBLE)
 
 
-def _fcm_sent(body: Mapping[str, object]) -> Outcome:
-    name = body.get("name")
+def _fcm_sent(name: object) -> Outcome:
     if isinstance(name, str) and name:
-        return Outcome(Verdict.SENT, provider_message_id=name[:256])
+        # `projects/<project>/messages/<id>`: only the last part differs.
+        return Outcome(Verdict.SENT, None, None, name.rpartition("/")[2][:256])
     # Accepted all the same: sending again would show it twice.
     _log.warning("unrecognised_answer", provider=ProviderName.FCM, status=200, reason="odd_reply")
     return Outcome(Verdict.SENT, reason="odd_reply")

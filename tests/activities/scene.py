@@ -1,6 +1,6 @@
 """A campaign with a frozen audience in the database, and a provider that answers as told."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -8,8 +8,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.delivery import BatchPass
+from activities.delivery import BatchPass, Stores
 from fanfare.db import audience, batches, campaigns
+from fanfare.db.audience import BatchSizes
 from fanfare.db.batches import BatchKey
 from fanfare.db.campaigns import NewCampaign
 from fanfare.db.engine import Database
@@ -17,8 +18,10 @@ from fanfare.db.tables import app_users, push_deliveries, push_tokens
 from fanfare.entities import Campaign, Stats
 from fanfare.ids import new_id
 from fanfare.models import Content, OnUnknown, Outcome, ProjectCtx, Target, Verdict
+from fanfare.providers import Answered
 
 SENT = Outcome(Verdict.SENT)
+ONE_BATCH = BatchSizes(batch=1_000, canary=0)
 
 
 async def devices(database: Database, project: ProjectCtx, count: int) -> Sequence[int]:
@@ -59,7 +62,7 @@ async def campaign(
     *,
     on_unknown: OnUnknown = OnUnknown.RESEND,
     expires_at: datetime | None = None,
-    batch_size: int = 1_000,
+    sizes: BatchSizes = ONE_BATCH,
 ) -> Campaign:
     """A campaign that is sending to everyone, its audience frozen."""
     new = NewCampaign(
@@ -67,8 +70,10 @@ async def campaign(
     )
     async with database.transaction() as conn:
         draft = await campaigns.create(conn, project, new)
-        sending = await campaigns.begin_sending(conn, project, draft.id)
-        await audience.freeze(conn, sending, sa.true(), batch_size=batch_size)
+        await campaigns.begin_sending(conn, project, draft.id)
+        sending = await campaigns.begin(conn, project, draft.id)
+        assert sending is not None
+        await audience.freeze(conn, sending, sa.true(), sizes)
         return sending
 
 
@@ -80,20 +85,22 @@ class FakeProvider:
     asked: list[int] = field(default_factory=list)
     on_ask: Callable[[int], None] = lambda _: None
 
-    async def send(self, target: Target) -> Outcome:
-        self.asked.append(target.token_id)
-        self.on_ask(target.token_id)
-        return self.answers.get(target.token_id, SENT)
+    async def send(self, targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
+        for target in targets:
+            self.asked.append(target.token_id)
+            self.on_ask(target.token_id)
+        yield [(target, self.answers.get(target.token_id, SENT)) for target in targets]
 
 
 async def attempt(
-    database: Database, sending: Campaign, provider: FakeProvider, number: int = 0
+    stores: Stores, sending: Campaign, provider: FakeProvider, number: int = 0
 ) -> BatchPass:
     """A new attempt at one batch, ready to run."""
     key = BatchKey(ProjectCtx(sending.project_id), sending.id, number)
-    async with database.transaction() as conn:
+    async with stores.ledger.connection() as conn:
         batch = await batches.take(conn, key)
-    return BatchPass(database, key, batch, sending, provider.send)
+    assert batch is not None
+    return BatchPass(stores, key, batch, sending, provider.send)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One batch against the real ledger: nothing lost, nothing repeated but what says so."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,13 +9,18 @@ import sqlalchemy as sa
 from temporalio.testing import ActivityEnvironment
 
 from activities.decisions import MAX_ATTEMPTS
-from activities.delivery import CLAIM_SIZE, BatchPass, CredentialsRefused, PassEndedEarly
+from activities.delivery import (
+    CLAIM_SIZE,
+    BatchPass,
+    CredentialsRefused,
+    PassEndedEarly,
+    Stores,
+)
 from fanfare.db import campaigns
+from fanfare.db.batches import BatchCounts
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.engine import Database
-from fanfare.db.owed import Owing
 from fanfare.db.tables import push_owed, push_tokens
-from fanfare.entities import Stats
 from fanfare.models import (
     CampaignStatus,
     ErrorCode,
@@ -25,6 +31,7 @@ from fanfare.models import (
     TokenAction,
     Verdict,
 )
+from fanfare.providers import Answered
 from tests.activities.scene import (
     FakeProvider,
     Recorded,
@@ -41,11 +48,9 @@ SILENCE = Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER, "deadline")
 SENT_ONCE = Recorded("sent", None, None, possible_duplicate=False)
 
 
-async def run(work: BatchPass) -> Stats | Owing:
-    """Run an attempt as a worker does."""
-    ended = await ActivityEnvironment().run(work.run)
-    assert isinstance(ended, Stats | Owing)
-    return ended
+async def run(work: BatchPass) -> BatchCounts:
+    """Run an attempt as a worker does. Returns how far the batch is then."""
+    return (await ActivityEnvironment().run(work.run)).counts
 
 
 async def claim_and_die(work: BatchPass) -> None:
@@ -63,57 +68,60 @@ async def make_due(database: Database, project: ProjectCtx) -> None:
         )
 
 
-async def test_every_token_ends_in_the_ledger(database: Database, project: ProjectCtx) -> None:
+async def test_every_token_ends_in_the_ledger(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
     ids = await devices(database, project, 2 * CLAIM_SIZE + 1)
     sending = await campaign(database, project)
     provider = FakeProvider()
 
-    ended = await run(await attempt(database, sending, provider))
+    ended = await run(await attempt(stores, sending, provider))
 
-    assert ended == Stats(audience=len(ids), sent=len(ids))
+    assert ended == BatchCounts(len(ids), sent=len(ids))
     assert sorted(provider.asked) == ids
     assert await ledger(database, sending) == dict.fromkeys(ids, SENT_ONCE)
 
 
 async def test_retried_batch_sends_only_what_is_unanswered(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 10)
     sending = await campaign(database, project)
     first, second = FakeProvider({ids[3]: REFUSED}), FakeProvider()
 
-    owing = await run(await attempt(database, sending, first))
+    partly = await run(await attempt(stores, sending, first))
     await make_due(database, project)
-    ended = await run(await attempt(database, sending, second))
+    ended = await run(await attempt(stores, sending, second))
 
-    assert isinstance(owing, Owing)
-    assert owing.count == 1
+    assert partly == BatchCounts(10, sent=9)
     assert second.asked == [ids[3]]
-    assert ended == Stats(audience=10, sent=10)
+    assert ended == BatchCounts(10, sent=10)
     assert await ledger(database, sending) == dict.fromkeys(ids, SENT_ONCE)
 
 
-async def test_a_finished_batch_is_not_sent_again(database: Database, project: ProjectCtx) -> None:
+async def test_a_finished_batch_is_not_sent_again(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
     await devices(database, project, 5)
     sending = await campaign(database, project)
     again = FakeProvider()
 
-    await run(await attempt(database, sending, FakeProvider()))
-    ended = await run(await attempt(database, sending, again))
+    await run(await attempt(stores, sending, FakeProvider()))
+    ended = await run(await attempt(stores, sending, again))
 
     assert again.asked == []
-    assert ended == Stats(audience=5, sent=5)
+    assert ended == BatchCounts(5, sent=5)
 
 
 async def test_what_a_crash_left_on_the_wire_is_sent_again_and_flagged(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, CLAIM_SIZE + 50)
     sending = await campaign(database, project)
     second = FakeProvider()
 
-    await claim_and_die(await attempt(database, sending, FakeProvider()))
-    await run(await attempt(database, sending, second))
+    await claim_and_die(await attempt(stores, sending, FakeProvider()))
+    await run(await attempt(stores, sending, second))
 
     assert sorted(second.asked) == ids
     lines = await ledger(database, sending)
@@ -123,28 +131,28 @@ async def test_what_a_crash_left_on_the_wire_is_sent_again_and_flagged(
 
 
 async def test_what_a_crash_left_on_the_wire_is_written_off_where_the_campaign_says_skip(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, CLAIM_SIZE + 50)
     sending = await campaign(database, project, on_unknown=OnUnknown.SKIP)
     second = FakeProvider()
 
-    await claim_and_die(await attempt(database, sending, FakeProvider()))
-    ended = await run(await attempt(database, sending, second))
+    await claim_and_die(await attempt(stores, sending, FakeProvider()))
+    ended = await run(await attempt(stores, sending, second))
 
     assert sorted(second.asked) == ids[CLAIM_SIZE:]
-    assert ended == Stats(audience=len(ids), sent=50, unknown=CLAIM_SIZE)
+    assert ended == BatchCounts(len(ids), sent=50, unknown=CLAIM_SIZE)
 
 
 async def test_a_superseded_attempt_claims_nothing_more(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     await devices(database, project, 10)
     sending = await campaign(database, project)
     zombie = FakeProvider()
 
-    superseded = await attempt(database, sending, zombie)
-    await run(await attempt(database, sending, FakeProvider()))
+    superseded = await attempt(stores, sending, zombie)
+    await run(await attempt(stores, sending, FakeProvider()))
     with pytest.raises(ClaimRefused):
         await run(superseded)
 
@@ -152,38 +160,69 @@ async def test_a_superseded_attempt_claims_nothing_more(
 
 
 async def test_outcomes_of_a_superseded_attempt_do_not_count_twice(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 10)
     sending = await campaign(database, project)
     answers, asked = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: object) -> Outcome:
+    async def slow(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
         asked.set()
         await answers.wait()
-        return Outcome(Verdict.SENT)
+        yield [(target, Outcome(Verdict.SENT)) for target in targets]
 
-    zombie = await attempt(database, sending, FakeProvider())
+    zombie = await attempt(stores, sending, FakeProvider())
     zombie.send = slow
     ending = asyncio.create_task(run(zombie))
     await asked.wait()
-    await run(await attempt(database, sending, FakeProvider()))
+    await run(await attempt(stores, sending, FakeProvider()))
     answers.set()
     await ending
 
+    lines = await ledger(database, sending)
+    assert all(line.possible_duplicate for line in lines.values())
     counts = await stats(database, sending)
     assert (counts.audience, counts.sent, counts.pending) == (10, 10, 0)
+    assert counts.possible_duplicates == 10
+    assert lines.keys() == set(ids)
+
+
+async def test_what_a_superseded_attempt_was_refused_is_not_owed_again(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 3)
+    sending = await campaign(database, project)
+    answers, asked = asyncio.Event(), asyncio.Event()
+    third = FakeProvider()
+
+    async def refused_late(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
+        asked.set()
+        await answers.wait()
+        yield [(target, REFUSED) for target in targets]
+
+    zombie = await attempt(stores, sending, FakeProvider())
+    zombie.send = refused_late
+    ending = asyncio.create_task(run(zombie))
+    await asked.wait()
+    await run(await attempt(stores, sending, FakeProvider()))
+    answers.set()
+    await ending
+    await make_due(database, project)
+    ended = await run(await attempt(stores, sending, third))
+
+    assert third.asked == []
+    assert ended == BatchCounts(3, sent=3)
     assert (await ledger(database, sending)).keys() == set(ids)
 
 
 async def test_a_campaign_that_is_stopped_is_claimed_from_no_more(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     await devices(database, project, 10)
     sending = await campaign(database, project)
     provider = FakeProvider()
 
-    work = await attempt(database, sending, provider)
+    work = await attempt(stores, sending, provider)
     async with database.transaction() as conn:
         await campaigns.end(conn, project, sending.id, CampaignStatus.CANCELLED)
     with pytest.raises(ClaimRefused):
@@ -193,73 +232,77 @@ async def test_a_campaign_that_is_stopped_is_claimed_from_no_more(
     assert await ledger(database, sending) == {}
 
 
-async def test_nothing_is_sent_after_expiry(database: Database, project: ProjectCtx) -> None:
+async def test_nothing_is_sent_after_expiry(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
     await devices(database, project, 10)
-    sending = await campaign(database, project, expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    gone_by = datetime.now(UTC) - timedelta(seconds=1)
+    sending = await campaign(database, project, expires_at=gone_by)
     provider = FakeProvider()
 
-    ended = await run(await attempt(database, sending, provider))
+    ended = await run(await attempt(stores, sending, provider))
 
-    assert ended == Stats(audience=10, skipped=10)
+    assert ended == BatchCounts(10, skipped=10)
     assert provider.asked == []
     assert (await stats(database, sending)).skipped_by == {"expired": 10}
 
 
 async def test_a_silent_provider_is_asked_once_more_and_no_more(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 3)
     sending = await campaign(database, project)
     silent = FakeProvider({ids[1]: SILENCE})
 
-    await run(await attempt(database, sending, silent))
+    await run(await attempt(stores, sending, silent))
     await make_due(database, project)
-    ended = await run(await attempt(database, sending, silent))
+    ended = await run(await attempt(stores, sending, silent))
 
     assert silent.asked.count(ids[1]) == 2
-    assert ended == Stats(audience=3, sent=2, unknown=1)
+    assert ended == BatchCounts(3, sent=2, unknown=1)
     line = (await ledger(database, sending))[ids[1]]
     assert line == Recorded("unknown", "no_answer", "deadline", possible_duplicate=True)
 
 
 async def test_a_token_that_is_throttled_for_ever_fails_in_the_end(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 2)
     sending = await campaign(database, project)
     provider = FakeProvider({ids[0]: REFUSED})
 
     for _ in range(MAX_ATTEMPTS - 1):
-        assert isinstance(await run(await attempt(database, sending, provider)), Owing)
+        assert not (await run(await attempt(stores, sending, provider))).is_complete
         await make_due(database, project)
-    ended = await run(await attempt(database, sending, provider))
+    ended = await run(await attempt(stores, sending, provider))
 
-    assert ended == Stats(audience=2, sent=1, failed=1)
+    assert ended == BatchCounts(2, sent=1, failed=1)
     assert provider.asked.count(ids[0]) == MAX_ATTEMPTS
 
 
-async def test_an_adapter_that_raises_for_one_message_costs_no_other(
-    database: Database, project: ProjectCtx
+async def test_an_adapter_that_breaks_off_leaves_the_rest_in_doubt_and_not_lost(
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 3)
     sending = await campaign(database, project)
+    second = FakeProvider()
 
-    async def broken(target: Target) -> Outcome:
-        if target.token_id == ids[1]:
-            raise ZeroDivisionError
-        return Outcome(Verdict.SENT)
+    async def broken(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
+        yield [(targets[0], Outcome(Verdict.SENT))]
+        raise ZeroDivisionError
 
-    work = await attempt(database, sending, FakeProvider())
+    work = await attempt(stores, sending, FakeProvider())
     work.send = broken
-    owing = await run(work)
+    with pytest.raises(ZeroDivisionError):
+        await run(work)
+    ended = await run(await attempt(stores, sending, second))
 
-    assert isinstance(owing, Owing)
-    assert owing.count == 1
-    assert (await ledger(database, sending)).keys() == {ids[0], ids[2]}
+    assert second.asked == ids[1:]
+    assert ended == BatchCounts(3, sent=3)
 
 
 async def test_refused_credentials_leave_everything_owed(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 3 * CLAIM_SIZE)
     sending = await campaign(database, project)
@@ -267,33 +310,32 @@ async def test_refused_credentials_leave_everything_owed(
     provider, mended = FakeProvider(dict.fromkeys(ids, refusal)), FakeProvider()
 
     with pytest.raises(CredentialsRefused):
-        await run(await attempt(database, sending, provider))
+        await run(await attempt(stores, sending, provider))
     await make_due(database, project)
-    ended = await run(await attempt(database, sending, mended))
+    ended = await run(await attempt(stores, sending, mended))
 
     assert len(provider.asked) == CLAIM_SIZE
     assert sorted(mended.asked) == ids
-    assert ended == Stats(audience=len(ids), sent=len(ids))
+    assert ended == BatchCounts(len(ids), sent=len(ids))
     assert await ledger(database, sending) == dict.fromkeys(ids, SENT_ONCE)
 
 
 async def test_a_provider_that_is_away_is_not_asked_for_the_whole_batch(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 3 * CLAIM_SIZE)
     sending = await campaign(database, project)
     away = Outcome(Verdict.RETRY, ErrorCode.NETWORK, "connection refused")
     provider = FakeProvider(dict.fromkeys(ids, away))
 
-    ended = await run(await attempt(database, sending, provider))
+    ended = await run(await attempt(stores, sending, provider))
 
     assert len(provider.asked) == CLAIM_SIZE
-    assert isinstance(ended, Owing)
-    assert ended.count == CLAIM_SIZE
+    assert ended == BatchCounts(len(ids))
 
 
 async def test_a_device_that_left_since_the_freeze_is_skipped(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 4)
     sending = await campaign(database, project)
@@ -307,7 +349,7 @@ async def test_a_device_that_left_since_the_freeze_is_skipped(
         await conn.execute(sa.update(tokens).where(mine, tokens.c.id == ids[0]).values(inactive))
         await conn.execute(sa.update(tokens).where(mine, tokens.c.id == ids[1]).values(moved))
         await conn.execute(sa.delete(tokens).where(mine, tokens.c.id == ids[2]))
-    await run(await attempt(database, sending, provider))
+    await run(await attempt(stores, sending, provider))
 
     assert provider.asked == [ids[3]]
     assert (await stats(database, sending)).skipped_by == {
@@ -318,14 +360,14 @@ async def test_a_device_that_left_since_the_freeze_is_skipped(
 
 
 async def test_a_dead_token_is_deactivated_unless_it_registered_since(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 3)
     sending = await campaign(database, project)
     later, earlier = datetime.now(UTC) + timedelta(hours=1), datetime(2020, 1, 1, tzinfo=UTC)
     provider = FakeProvider({ids[0]: _gone(later), ids[1]: _gone(earlier)})
 
-    await run(await attempt(database, sending, provider))
+    await run(await attempt(stores, sending, provider))
 
     lines = await ledger(database, sending)
     assert lines[ids[0]].error_code == "invalid_token"
@@ -334,7 +376,7 @@ async def test_a_dead_token_is_deactivated_unless_it_registered_since(
 
 
 async def test_one_bad_device_token_deactivates_nothing(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     ids = await devices(database, project, 2)
     sending = await campaign(database, project)
@@ -345,14 +387,14 @@ async def test_one_bad_device_token_deactivates_nothing(
         token_action=TokenAction.QUARANTINE,
     )
 
-    await run(await attempt(database, sending, FakeProvider({ids[0]: bad})))
+    await run(await attempt(stores, sending, FakeProvider({ids[0]: bad})))
 
     assert (await ledger(database, sending))[ids[0]].status == "failed"
     assert await _active(database, project) == set(ids)
 
 
 async def test_a_stopping_worker_claims_nothing_more(
-    database: Database, project: ProjectCtx
+    database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
     await devices(database, project, 3 * CLAIM_SIZE)
     sending = await campaign(database, project)
@@ -360,7 +402,7 @@ async def test_a_stopping_worker_claims_nothing_more(
     provider = FakeProvider(on_ask=lambda _: environment.worker_shutdown())
 
     with pytest.raises(PassEndedEarly):
-        await environment.run((await attempt(database, sending, provider)).run)
+        await environment.run((await attempt(stores, sending, provider)).run)
 
     assert len(provider.asked) == CLAIM_SIZE
     assert len(await ledger(database, sending)) == CLAIM_SIZE

@@ -3,12 +3,14 @@
 import sqlalchemy as sa
 
 from fanfare.db import audience
-from fanfare.db.audience import LaneBatches
+from fanfare.db.audience import BatchSizes, LaneBatches
 from fanfare.db.engine import Database
 from fanfare.db.tables import app_users, push_batches, push_campaigns, push_tokens
 from fanfare.entities import Campaign
 from fanfare.models import Lane, ProjectCtx
 from tests.activities.scene import campaign, devices
+
+SIZES = BatchSizes(batch=10, canary=20)
 
 
 async def _batches(database: Database, frozen: Campaign) -> list[tuple[int, str, list[int]]]:
@@ -34,25 +36,25 @@ async def _to_lane(
 async def test_batches_are_full_and_hold_every_device_once(
     database: Database, project: ProjectCtx
 ) -> None:
-    ids = await devices(database, project, 25)
+    ids = await devices(database, project, 45)
 
-    frozen = await campaign(database, project, batch_size=10)
+    frozen = await campaign(database, project, sizes=SIZES)
 
     found = await _batches(database, frozen)
-    assert [len(tokens) for _, _, tokens in found] == [10, 10, 5]
+    assert [len(tokens) for _, _, tokens in found] == [20, 10, 10, 5]
     assert [token for _, _, tokens in found for token in tokens] == list(ids)
 
 
 async def test_each_lane_has_a_run_of_numbers(database: Database, project: ProjectCtx) -> None:
-    ids = list(await devices(database, project, 35))
-    await _to_lane(database, project, ids[:12], "fcm", "production")
-    await _to_lane(database, project, ids[12:15], "apns", "sandbox")
+    ids = list(await devices(database, project, 55))
+    await _to_lane(database, project, ids[:22], "fcm", "production")
+    await _to_lane(database, project, ids[22:25], "apns", "sandbox")
 
-    frozen = await campaign(database, project, batch_size=10)
+    frozen = await campaign(database, project, sizes=SIZES)
 
     async with database.transaction() as conn:
         known = await audience.frozen(conn, frozen)
-    assert known.audience == 35
+    assert known.audience == 55
     assert known.lanes == [
         LaneBatches(Lane.APNS, 0, 2),
         LaneBatches(Lane.APNS_SANDBOX, 2, 3),
@@ -78,7 +80,7 @@ async def test_a_second_freeze_changes_nothing(database: Database, project: Proj
             .where(push_tokens.c.project_id == project.project_id)
             .values(is_active=False)
         )
-        again = await audience.freeze(conn, frozen, sa.true(), batch_size=2)
+        again = await audience.freeze(conn, frozen, sa.true(), SIZES)
 
     assert again.audience == 5
     assert await _batches(database, frozen) == before
@@ -98,7 +100,7 @@ async def test_only_active_devices_of_matching_users_of_the_project(
         await conn.execute(sa.delete(push_batches).where(push_batches.c.campaign_id == draft.id))
         unfreeze = sa.update(push_campaigns).where(push_campaigns.c.id == draft.id)
         await conn.execute(unfreeze.values(frozen_at=None))
-        frozen = await audience.freeze(conn, draft, rule, batch_size=10)
+        frozen = await audience.freeze(conn, draft, rule, SIZES)
 
     assert frozen.audience == 2
     assert [tokens for _, _, tokens in await _batches(database, draft)] == [[ids[1], ids[2]]]

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -13,6 +14,7 @@ from httpx import AsyncClient
 
 from fanfare.db import credentials
 from fanfare.db.engine import Database
+from fanfare.db.tables import credential_paces
 from fanfare.models import Environment, ProjectCtx, ProviderName
 from tests.api.conftest import KEY_RING, Tenant
 
@@ -114,3 +116,92 @@ async def test_deleted_credential_is_gone(client: AsyncClient) -> None:
     again = await client.delete("/admin/credentials/fcm")
 
     assert [gone.status_code, again.status_code] == [204, 404]
+
+
+async def test_credential_has_limits_that_the_real_services_bear(client: AsyncClient) -> None:
+    put = await client.put("/admin/credentials/apns", json=APNS)
+
+    assert put.json()["data"]["limits"] == {
+        "messages_per_minute": 300_000,
+        "ramp_seconds": 60,
+        "max_in_flight": 2_000,
+    }
+
+
+async def test_limits_stay_with_the_place_until_others_are_named(client: AsyncClient) -> None:
+    unlimited = {"messages_per_minute": None, "ramp_seconds": 0, "max_in_flight": 5_000}
+    slow = {"messages_per_minute": 600, "ramp_seconds": 30, "max_in_flight": 10}
+
+    first = await client.put("/admin/credentials/apns", json=APNS | {"limits": unlimited})
+    kept = await client.put("/admin/credentials/apns", json=APNS)
+    changed = await client.put("/admin/credentials/apns", json=APNS | {"limits": slow})
+    beside = await client.put("/admin/credentials/apns", json=APNS | {"environment": "sandbox"})
+
+    found = [each.json()["data"]["limits"] for each in (first, kept, changed, beside)]
+    assert found[:3] == [unlimited, unlimited, slow]
+    assert found[3]["messages_per_minute"] == 300_000
+    shown = (await client.get("/admin/credentials/apns")).json()["data"]
+    assert shown["limits"] == slow
+
+
+async def test_limits_that_are_left_out_of_the_named_ones_are_the_defaults(
+    client: AsyncClient,
+) -> None:
+    body = {"service_account_json": ACCOUNT, "limits": {"messages_per_minute": 60}}
+
+    put = await client.put("/admin/credentials/fcm", json=body)
+
+    assert put.json()["data"]["limits"] == {
+        "messages_per_minute": 60,
+        "ramp_seconds": 60,
+        "max_in_flight": 2_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"messages_per_minute": 0},
+        {"ramp_seconds": -1},
+        {"ramp_seconds": None},
+        {"max_in_flight": 0},
+        {"max_in_flight": None},
+        {"max_in_flight": 1_000_000},
+        {"messages_per_second": 5},
+    ],
+)
+async def test_limits_that_make_no_sense_are_refused(
+    client: AsyncClient, limits: dict[str, object]
+) -> None:
+    answer = await client.put("/admin/credentials/apns", json=APNS | {"limits": limits})
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "INVALID_INPUT")
+    assert error["details"]["fields"][0]["path"].startswith("body.limits.")
+
+
+async def test_pace_of_a_credential_follows_when_it_is_replaced(
+    tenant: Tenant, database: Database
+) -> None:
+    first = await tenant.client.put("/admin/credentials/apns", json=APNS)
+    async with database.transaction() as conn:
+        await conn.execute(
+            sa.insert(credential_paces).values(
+                project_id=UUID(tenant.project_id),
+                credential_id=UUID(first.json()["data"]["id"]),
+                next_at=sa.func.now(),
+                ramp_from=sa.func.now(),
+                factor=0.5,
+                held_until=sa.func.now(),
+            )
+        )
+
+    second = await tenant.client.put("/admin/credentials/apns", json=APNS)
+
+    async with database.transaction() as conn:
+        found = await conn.execute(
+            sa.select(credential_paces.c.credential_id).where(
+                credential_paces.c.project_id == UUID(tenant.project_id)
+            )
+        )
+    assert [str(row) for row in found.scalars()] == [second.json()["data"]["id"]]

@@ -1,12 +1,21 @@
 """The simulator's account as credentials, and adapters that are pointed at it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
 
 from fanfare.dev.simulator import Simulator
-from fanfare.models import ApnsCredential, Credential, Environment, FcmCredential, ProviderName
-from fanfare.providers import Provider
+from fanfare.models import (
+    ApnsCredential,
+    Credential,
+    Environment,
+    FcmCredential,
+    Outcome,
+    ProviderName,
+    Target,
+)
+from fanfare.providers import Answered, Notification, Provider, Send
 from fanfare.providers.connect import ProviderAddresses, open_provider
 from fanfare.providers.http2_engine import EngineName
 
@@ -48,3 +57,22 @@ def wrong(credential: Credential) -> Credential:
             return replace(credential, team_id="OTHERTEAM1")
         case FcmCredential():
             return replace(credential, project_id="another-project")
+
+
+async def send_all(send: Send, targets: Sequence[Target]) -> list[Outcome]:
+    """Send to these, each of which is answered once; outcomes in their order."""
+    outcomes = dict(answered_of([group async for group in send(targets)]))
+    return [outcomes[target] for target in targets]
+
+
+async def send_one(provider: Provider, notification: Notification, target: Target) -> Outcome:
+    """Send to one device."""
+    [outcome] = await send_all(provider.prepare(notification), [target])
+    return outcome
+
+
+def answered_of(groups: Sequence[Sequence[Answered]]) -> list[Answered]:
+    """What the groups hold, one after the other."""
+    answered = [item for group in groups for item in group]
+    assert len({target for target, _ in answered}) == len(answered)
+    return answered

@@ -15,6 +15,7 @@ from fanfare.providers.apns import ApnsProvider
 from fanfare.providers.credentials import InvalidCredential
 from tests.providers.hostile import HostileServer, Request, hostile_server
 from tests.providers.keys import apns_credential
+from tests.providers.simulated import send_one
 
 CAMPAIGN = UUID("01932c5e-8f7a-7cc3-98c4-dc0c0c07398f")
 EXPIRES_AT = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -39,7 +40,7 @@ async def provider(server: HostileServer) -> AsyncIterator[ApnsProvider]:
 async def test_every_header_that_apple_asks_for_is_there(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
-    await provider.prepare(NOTIFICATION)(Target(7, "00c0ffee"))
+    await send_one(provider, NOTIFICATION, Target(7, "00c0ffee"))
 
     headers = dict(server.requests[0].headers)
     authorization = headers.pop(b"authorization")
@@ -59,7 +60,7 @@ async def test_every_header_that_apple_asks_for_is_there(
 
 
 async def test_body_is_the_rendered_payload(server: HostileServer, provider: ApnsProvider) -> None:
-    await provider.prepare(NOTIFICATION)(Target(7, "00c0ffee"))
+    await send_one(provider, NOTIFICATION, Target(7, "00c0ffee"))
 
     assert server.requests[0].body == payload.render_apns(NOTIFICATION.content)
 
@@ -67,17 +68,17 @@ async def test_body_is_the_rendered_payload(server: HostileServer, provider: Apn
 async def test_every_attempt_carries_the_same_ids(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
-    first = await provider.prepare(NOTIFICATION)(Target(7, "00c0ffee"))
-    second = await provider.prepare(NOTIFICATION)(Target(7, "00c0ffee"))
+    await send_one(provider, NOTIFICATION, Target(7, "00c0ffee"))
+    await send_one(provider, NOTIFICATION, Target(7, "00c0ffee"))
 
-    assert first == second
-    assert first.provider_message_id == payload.apns_id(CAMPAIGN, 7)
+    ids = {request.header("apns-id") for request in server.requests}
+    assert ids == {payload.apns_id(CAMPAIGN, 7)}
 
 
 async def test_all_connections_of_a_key_carry_one_token(server: HostileServer) -> None:
     providers = [_provider(server), _provider(server)]
     target = Target(7, "00c0ffee")
-    await asyncio.gather(*(p.prepare(NOTIFICATION)(target) for p in providers))
+    await asyncio.gather(*(send_one(p, NOTIFICATION, target) for p in providers))
     await asyncio.gather(*(p.close() for p in providers))
 
     assert len(server.peers) == 2
@@ -87,32 +88,32 @@ async def test_all_connections_of_a_key_carry_one_token(server: HostileServer) -
 async def test_server_that_shuts_down_is_left_for_another(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
-    send = provider.prepare(NOTIFICATION)
+    target = Target(1, "00c0ffee")
     server.behaviour = lambda request: request.answer(503, b'{"reason":"Shutdown"}')
-    refused = await send(Target(1, "00c0ffee"))
+    refused = await send_one(provider, NOTIFICATION, target)
     server.behaviour = Request.answer
-    accepted = await send(Target(1, "00c0ffee"))
+    accepted = await send_one(provider, NOTIFICATION, target)
 
     assert (refused.verdict, accepted.verdict) == (Verdict.RETRY, Verdict.SENT)
     assert len(server.peers) == 2
 
 
-async def test_expired_token_that_was_just_signed_is_kept(
+async def test_a_token_that_is_just_signed_and_expired_means_that_our_clock_is_wrong(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
-    send = provider.prepare(NOTIFICATION)
+    target = Target(1, "00c0ffee")
     server.behaviour = lambda request: request.answer(403, b'{"reason":"ExpiredProviderToken"}')
 
-    outcomes = [await send(Target(1, "00c0ffee")), await send(Target(1, "00c0ffee"))]
+    outcomes = [await send_one(provider, NOTIFICATION, target) for _ in range(2)]
 
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.RETRY}
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.CREDENTIALS}
     assert len({request.header("authorization") for request in server.requests}) == 1
 
 
 async def test_token_that_is_no_hex_stays_within_its_path(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
-    await provider.prepare(NOTIFICATION)(Target(1, "a/../b c\r\nx: y"))
+    await send_one(provider, NOTIFICATION, Target(1, "a/../b c\r\nx: y"))
 
     assert server.requests[0].path == "/3/device/a%2F..%2Fb%20c%0D%0Ax%3A%20y"
 

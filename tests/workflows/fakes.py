@@ -1,5 +1,6 @@
 """Activities in memory: what the workflow asked for, and answers that a test lays ready."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -51,6 +52,8 @@ class FakeActivities(CampaignActivities, BatchActivities):
     batches: list[int] = field(default_factory=list)
     ended: list[tuple[CampaignStatus, str | None]] = field(default_factory=list)
     begun_at: datetime | None = None
+    running: set[int] = field(default_factory=set)
+    running_beside: dict[int, set[int]] = field(default_factory=dict)
 
     @activity.defn(name="begin_campaign")
     async def begin(self, key: CampaignKey) -> Begun:
@@ -66,6 +69,10 @@ class FakeActivities(CampaignActivities, BatchActivities):
     @activity.defn(name="send_batch")
     async def send_batch(self, batch: BatchInput) -> BatchResult:
         self.batches.append(batch.number)
+        self.running_beside[batch.number] = set(self.running)
+        self.running.add(batch.number)
+        await asyncio.sleep(0)
+        self.running.discard(batch.number)
         return _given(self.on_batch(batch.number))
 
     @activity.defn(name="stop_campaign")

@@ -1,6 +1,7 @@
 """Running PushCampaign with fake activities, on whichever Temporal a test names."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from uuid import uuid4
@@ -39,3 +40,10 @@ async def start(
         id=f"push-campaign-{campaign.campaign_id}",
         task_queue=queues.MAIN,
     )
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Let others run until it is so, a minute at most."""
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 - what an activity notes, not an event of ours
+            await asyncio.sleep(0.01)

@@ -8,8 +8,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from fanfare.models import CampaignStatus
 from tests.workflows.fakes import BATCH, FakeActivities, audience_of, failure
-from tests.workflows.running import serving, start
-from workflows.campaign import WINDOW, PushCampaign
+from tests.workflows.running import serving, start, until
+from workflows.campaign import WINDOW, WRONG_CREDENTIAL, PushCampaign
 from workflows.stubs import BatchResult
 
 TIMEOUT = 60
@@ -137,7 +137,89 @@ async def test_refused_credentials_stop_the_batches_that_have_not_begun(
 
     assert ended == "failed"
     assert activities.ended == [(CampaignStatus.FAILED, "CREDENTIALS_REFUSED")]
+    assert activities.batches == [0]
+
+
+async def test_the_canary_of_each_lane_goes_first_and_alone(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    activities = FakeActivities(audience_of(apns=30))
+
+    async with serving(temporal_env.client, activities):
+        await _result(await start(temporal_env.client))
+
+    assert activities.batches[0] == 0
+    assert activities.running_beside[0] == set()
+
+
+async def test_a_canary_of_strangers_stops_the_campaign(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    strangers = BatchResult(failed=20, suspects=20)
+    activities = FakeActivities(audience_of(apns=10), on_batch=lambda _: strangers)
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "failed"
+    assert activities.batches == [0]
+    assert activities.ended == [(CampaignStatus.FAILED, WRONG_CREDENTIAL)]
+    assert activities.calls == ["begin", "freeze", "stop", "close"]
+
+
+async def test_too_many_strangers_later_on_stop_the_campaign(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    mixed = BatchResult(sent=70, failed=30, suspects=30)
+    activities = FakeActivities(audience_of(apns=10 * WINDOW), on_batch=lambda _: mixed)
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "failed"
     assert len(activities.batches) <= 2 * WINDOW
+
+
+async def test_batches_that_owe_messages_hold_up_no_other(
+    skipping_env: WorkflowEnvironment,
+) -> None:
+    now = await skipping_env.get_current_time()
+    owing = BatchResult(sent=9, owed=1, due_at=now + timedelta(minutes=15))
+    first_try: set[int] = set()
+
+    def owe_once(number: int) -> BatchResult:
+        is_first = number not in first_try
+        first_try.add(number)
+        return owing if is_first else BatchResult(sent=10)
+
+    activities = FakeActivities(audience_of(apns=3 * WINDOW), on_batch=owe_once)
+
+    async with serving(skipping_env.client, activities):
+        handle = await start(skipping_env.client)
+        ended = await _result(handle)
+        counts = await handle.query(PushCampaign.counts)
+
+    assert ended == "sent"
+    assert sorted(activities.batches[: 3 * WINDOW]) == list(range(3 * WINDOW))
+    assert sorted(activities.batches[3 * WINDOW :]) == list(range(3 * WINDOW))
+    assert counts.sent == 3 * WINDOW * 10
+
+
+async def test_a_stopped_campaign_does_not_wait_for_what_is_owed(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    due_at = await temporal_env.get_current_time() + timedelta(hours=1)
+    owing = BatchResult(sent=9, owed=1, due_at=due_at)
+    activities = FakeActivities(audience_of(apns=2), on_batch=lambda _: owing)
+
+    async with serving(temporal_env.client, activities):
+        handle = await start(temporal_env.client)
+        await until(lambda: len(activities.batches) == 2)
+        await handle.signal(PushCampaign.cancel)
+        ended = await _result(handle)
+
+    assert ended == "cancelled"
+    assert activities.calls == ["begin", "freeze", "stop", "close"]
 
 
 async def test_a_long_campaign_continues_as_new_and_loses_no_batch(

@@ -1,0 +1,243 @@
+"""What concerns a campaign as a whole, on a real database."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.campaigns import Campaigns
+from activities.delivery import Stores, close_batch
+from fanfare.db import campaigns, credentials, verdicts
+from fanfare.db.campaigns import NewCampaign
+from fanfare.db.claims import ClaimRefused
+from fanfare.db.credentials import NewCredential
+from fanfare.db.engine import Database
+from fanfare.db.tables import push_deliveries, push_tokens
+from fanfare.entities import Campaign, SealedSecret
+from fanfare.ids import new_id
+from fanfare.models import (
+    CampaignStatus,
+    Content,
+    Environment,
+    ErrorCode,
+    Outcome,
+    ProjectCtx,
+    ProviderName,
+    SkipReason,
+    TokenAction,
+    Verdict,
+)
+from tests.activities.scene import FakeProvider, attempt, campaign, devices, ledger, stats
+from workflows.campaign import WRONG_CREDENTIAL
+from workflows.stubs import Audience, CampaignKey, EndInput
+
+STRANGER = Outcome(
+    Verdict.FAILED, ErrorCode.INVALID_TOKEN, "BadDeviceToken", token_action=TokenAction.QUARANTINE
+)
+
+
+def key_of(sending: Campaign) -> CampaignKey:
+    return CampaignKey(project_id=sending.project_id, campaign_id=sending.id)
+
+
+def ending(sending: Campaign, status: CampaignStatus, code: str | None = None) -> EndInput:
+    return EndInput(**dict(key_of(sending)), status=status, failure_code=code)
+
+
+async def unfrozen(
+    database: Database, project: ProjectCtx, *, segment_id: str | None = None
+) -> Campaign:
+    content = Content("Hi", "There", {})
+    async with database.transaction() as conn:
+        new = NewCampaign("a campaign", content, segment_id=segment_id)
+        draft = await campaigns.create(conn, project, new)
+        return await campaigns.begin_sending(conn, project, draft.id)
+
+
+async def a_credential(database: Database, project: ProjectCtx) -> None:
+    public = {"team_id": "T", "key_id": "K", "bundle_id": "B"}
+    sealed = SealedSecret(b"", b"", "v1")
+    new = NewCredential(
+        new_id(), ProviderName.APNS, Environment.PRODUCTION, public, "fingerprint", sealed
+    )
+    async with database.transaction() as conn:
+        await credentials.put(conn, project, new)
+
+
+async def freeze(stores: Stores, sending: Campaign) -> Audience:
+    frozen = await ActivityEnvironment().run(Campaigns(stores).freeze_audience, key_of(sending))
+    assert isinstance(frozen, Audience)
+    return frozen
+
+
+async def status_of(database: Database, project: ProjectCtx, sending: Campaign) -> Campaign:
+    async with database.transaction() as conn:
+        return await campaigns.get(conn, project, sending.id)
+
+
+async def active(database: Database, project: ProjectCtx) -> int:
+    condition = (push_tokens.c.project_id == project.project_id) & push_tokens.c.is_active
+    async with database.transaction() as conn:
+        return int((await conn.execute(sa.select(sa.func.count()).where(condition))).scalar_one())
+
+
+async def test_a_broadcast_freezes_everyone(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    await a_credential(database, project)
+    await devices(database, project, 30)
+
+    frozen = await freeze(stores, await unfrozen(database, project))
+
+    assert frozen.size == 30
+    assert [(lane.first, lane.end) for lane in frozen.lanes] == [(0, 2)]
+
+
+async def test_an_audience_without_any_credential_fails_and_stays_unfrozen(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    await devices(database, project, 3)
+    sending = await unfrozen(database, project)
+
+    with pytest.raises(ApplicationError) as error:
+        await freeze(stores, sending)
+
+    assert (error.value.type, error.value.non_retryable) == ("NO_CREDENTIALS", True)
+    async with database.transaction() as conn:
+        found = await campaigns.get(conn, project, sending.id)
+    assert found.status is CampaignStatus.SENDING
+
+
+async def test_a_segment_that_was_deleted_never_becomes_a_broadcast(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    await a_credential(database, project)
+    await devices(database, project, 3)
+    sending = await unfrozen(database, project, segment_id="seg_gone")
+
+    with pytest.raises(ApplicationError) as error:
+        await freeze(stores, sending)
+
+    assert (error.value.type, error.value.non_retryable) == ("SEGMENT_NOT_FOUND", True)
+
+
+async def test_a_campaign_is_sent_only_when_the_ledger_adds_up(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 3)
+    sending = await campaign(database, project)
+    await ActivityEnvironment().run((await attempt(stores, sending, FakeProvider())).run)
+
+    await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
+    sent = await status_of(database, project, sending)
+    async with database.transaction() as conn:
+        lost = push_deliveries.c.token_id == ids[0]
+        await conn.execute(sa.delete(push_deliveries).where(lost))
+    with pytest.raises(ApplicationError) as error:
+        await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
+
+    assert sent.status is CampaignStatus.SENT
+    assert sent.sent_at is not None
+    assert (error.value.type, error.value.non_retryable) == ("LEDGER_MISMATCH", True)
+
+
+async def test_a_cancelled_campaign_gives_every_token_its_end(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 250)
+    sending = await campaign(database, project)
+    interrupted = await attempt(stores, sending, FakeProvider())
+    await ActivityEnvironment().run(interrupted._claim)
+    end = ending(sending, CampaignStatus.CANCELLED)
+
+    await ActivityEnvironment().run(Campaigns(stores).stop, end)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+
+    counts = await stats(database, sending)
+    assert (counts.audience, counts.unknown, counts.skipped, counts.pending) == (250, 200, 50, 0)
+    assert counts.skipped_by == {"cancelled": 50}
+    lines = await ledger(database, sending)
+    assert [lines[token].status for token in ids] == ["unknown"] * 200 + ["skipped"] * 50
+
+
+async def test_a_failed_campaign_keeps_what_it_owes(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    await devices(database, project, 5)
+    sending = await campaign(database, project)
+    late = await attempt(stores, sending, FakeProvider())
+    end = ending(sending, CampaignStatus.FAILED, "CREDENTIALS_REFUSED")
+
+    await ActivityEnvironment().run(Campaigns(stores).stop, end)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+    with pytest.raises(ClaimRefused):
+        await close_batch(stores.ledger, late.key, late.batch, SkipReason.NO_CREDENTIAL)
+
+    assert (await stats(database, sending)).pending == 5
+
+
+async def test_a_stop_of_the_run_before_does_not_touch_a_campaign_that_was_sent_again(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    await devices(database, project, 5)
+    sending = await campaign(database, project)
+    end = ending(sending, CampaignStatus.FAILED, "CREDENTIALS_REFUSED")
+
+    await ActivityEnvironment().run(Campaigns(stores).stop, end)
+    async with database.transaction() as conn:
+        await campaigns.begin_sending(conn, project, sending.id)
+    await ActivityEnvironment().run(Campaigns(stores).stop, end)
+
+    found = await status_of(database, project, sending)
+    assert found.status is CampaignStatus.SENDING
+
+
+async def test_a_wrong_environment_costs_no_device(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 25)
+    sending = await campaign(database, project)
+    async with stores.ledger.connection() as conn:
+        await verdicts.suspect(conn, project, ids)
+    await _age_suspicions(database, project)
+    provider = FakeProvider(dict.fromkeys(ids, STRANGER))
+
+    result = await ActivityEnvironment().run((await attempt(stores, sending, provider)).run)
+    before = await active(database, project)
+    end = ending(sending, CampaignStatus.FAILED, WRONG_CREDENTIAL)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+
+    assert result.counts.suspects == 25
+    assert before == 0
+    assert await active(database, project) == 25
+
+
+async def test_a_token_called_bad_a_day_later_again_is_deactivated(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 3)
+
+    async with stores.ledger.connection() as conn:
+        await verdicts.suspect(conn, project, ids[:2])
+        await verdicts.suspect(conn, project, ids[:2])
+    the_same_day = await active(database, project)
+    await _age_suspicions(database, project)
+    async with stores.ledger.connection() as conn:
+        await verdicts.clear(conn, project, ids[1:2])
+        await verdicts.suspect(conn, project, ids[:2])
+
+    assert the_same_day == 3
+    assert await active(database, project) == 2
+
+
+async def _age_suspicions(database: Database, project: ProjectCtx) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    suspected = push_tokens.c.suspected_at.is_not(None)
+    statement = sa.update(push_tokens).where(
+        push_tokens.c.project_id == project.project_id, suspected
+    )
+    async with database.transaction() as conn:
+        await conn.execute(statement.values(suspected_at=long_ago))
