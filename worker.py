@@ -19,8 +19,8 @@ from temporalio.worker import Worker
 
 from activities.batches import Batches
 from activities.campaigns import Campaigns
-from activities.delivery import Stores
 from activities.senders import Senders
+from activities.stores import Stores
 from activities.testpush import TestPushes
 from activities.upkeep import Upkeep
 from fanfare import logs, temporal
@@ -57,7 +57,7 @@ async def serve(settings: WorkerSettings) -> None:
     url = settings.database_url.get_secret_value()
     stores = Stores(Database(url), LedgerPool(url, size=LEDGER_CONNECTIONS))
     ring = KeyRing(settings.kek.get_secret_value())
-    senders = Senders(stores.database, ring, settings.addresses())
+    senders = Senders(stores, ring, settings.addresses())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stores.database.close)
         stack.push_async_callback(stores.ledger.close)

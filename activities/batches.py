@@ -1,5 +1,8 @@
 """The activity `send_batch`."""
 
+import asyncio
+from uuid import UUID
+
 import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -9,11 +12,12 @@ from activities.delivery import (
     CredentialsRefused,
     Passed,
     PassEndedEarly,
-    Stores,
     close_batch,
 )
 from activities.heartbeats import beating
-from activities.senders import Senders
+from activities.pace import CredentialReplaced, PaceClosed
+from activities.senders import Sender, Senders
+from activities.stores import Stores
 from fanfare.db import batches, campaigns
 from fanfare.db.batches import BatchKey
 from fanfare.db.claims import ClaimRefused
@@ -21,8 +25,12 @@ from fanfare.db.owed import Owing
 from fanfare.entities import Batch, Campaign
 from fanfare.errors import CampaignNotFound, InvalidCredential
 from fanfare.models import ProjectCtx, SkipReason
-from fanfare.providers import Notification, Provider
+from fanfare.providers import Notification
 from workflows.stubs import BatchActivities, BatchInput, BatchResult
+
+# How long, and for how many campaigns, a row is remembered.
+KEEP_SECONDS = 5.0
+KEEP_CAMPAIGNS = 100
 
 log = structlog.get_logger()
 
@@ -33,6 +41,7 @@ class Batches(BatchActivities):
     def __init__(self, stores: Stores, senders: Senders) -> None:
         self._stores = stores
         self._senders = senders
+        self._recent: dict[UUID, tuple[float, Campaign]] = {}
 
     @activity.defn(name="send_batch")
     async def send_batch(self, batch: BatchInput) -> BatchResult:
@@ -50,33 +59,49 @@ class Batches(BatchActivities):
             return BatchResult(stopped=True)
         except PassEndedEarly as error:
             raise _again("the worker stops; another takes the batch", "WORKER_STOPS") from error
-        except (CredentialsRefused, InvalidCredential) as error:
+        except CredentialReplaced as error:
+            raise _again("the credential was replaced meanwhile", "CREDENTIAL_REPLACED") from error
+        except (CredentialsRefused, PaceClosed, InvalidCredential) as error:
             raise ApplicationError(
                 _credentials_message(error), type="CREDENTIALS_REFUSED", non_retryable=True
             ) from error
 
     async def _send(self, key: BatchKey) -> BatchResult:
-        async with self._stores.database.transaction() as conn:
-            campaign = await campaigns.get(conn, key.project, key.campaign_id)
+        campaign = await self._campaign(key)
         async with self._stores.ledger.connection() as ledger:
             batch = await batches.take(ledger, key)
         if batch is None:
             return BatchResult(stopped=True)
-        provider = await self._senders.find(key.project, batch.lane)
-        if provider is None:
+        sender = await self._senders.find(key.project, batch.lane)
+        if sender is None:
             return await self._skip(key, batch)
-        return _result(await self._pass(key, campaign, batch, provider).run())
+        return _result(await self._pass(key, campaign, batch, sender).run())
 
-    def _pass(
-        self, key: BatchKey, campaign: Campaign, batch: Batch, provider: Provider
-    ) -> BatchPass:
+    async def _campaign(self, key: BatchKey) -> Campaign:
+        """The row, from memory where it was read a moment ago: no content changes while it sends.
+
+        Whether it is still sending is what every claim asks the database.
+        """
+        now = asyncio.get_running_loop().time()
+        read_at, campaign = self._recent.get(key.campaign_id, (-KEEP_SECONDS, None))
+        if campaign is not None and now - read_at < KEEP_SECONDS:
+            return campaign
+        async with self._stores.database.transaction() as conn:
+            campaign = await campaigns.get(conn, key.project, key.campaign_id)
+        if len(self._recent) >= KEEP_CAMPAIGNS:
+            self._recent.clear()
+        self._recent[key.campaign_id] = (now, campaign)
+        return campaign
+
+    def _pass(self, key: BatchKey, campaign: Campaign, batch: Batch, sender: Sender) -> BatchPass:
         notification = Notification(campaign.id, campaign.content, campaign.expires_at)
         return BatchPass(
             stores=self._stores,
             key=key,
             batch=batch,
             campaign=campaign,
-            send=provider.prepare(notification),
+            send=sender.provider.prepare(notification),
+            pace=sender.pace,
         )
 
     async def _skip(self, key: BatchKey, batch: Batch) -> BatchResult:

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.delivery import Stores
 from activities.heartbeats import beating
+from activities.stores import Stores
 from fanfare.db import audience, campaigns, credentials, deliveries, segments, verdicts
 from fanfare.db.audience import BatchSizes, FrozenAudience
 from fanfare.entities import Campaign, Failure

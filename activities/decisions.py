@@ -100,7 +100,7 @@ def _failed(
             settlement.suspect.append(token.token_id)
         case TokenAction.NONE:
             pass
-    _close(settlement, token, _final(token, DeliveryStatus.FAILED, code, outcome.reason))
+    _close(settlement, token, _refusal(token, outcome, code))
 
 
 def _refused(
@@ -114,8 +114,7 @@ def _refused(
     blameless = outcome.error_code is ErrorCode.NETWORK or outcome.verdict is Verdict.CREDENTIALS
     attempts = token.attempts + (not blameless)
     if attempts >= MAX_ATTEMPTS:
-        final = _final(token, DeliveryStatus.FAILED, outcome.error_code, outcome.reason)
-        return _close(settlement, token, final)
+        return _close(settlement, token, _refusal(token, outcome, outcome.error_code))
     due_at = moments.answered_at + _delay(outcome, token.attempts)
     note = OwedNote(token.token_id, due_at, attempts, token.ambiguous)
     return settlement.owed.append(note)
@@ -144,6 +143,12 @@ def _unknown(
     due_at = moments.answered_at + AMBIGUOUS_DELAY
     note = OwedNote(token.token_id, due_at, token.attempts + 1, ambiguous=True)
     return settlement.owed.append(note)
+
+
+def _refusal(token: ClaimedToken, outcome: Outcome, code: str | None) -> FinalOutcome:
+    """How a refused message ends: `unknown` where an attempt before may have been accepted."""
+    status = DeliveryStatus.UNKNOWN if token.ambiguous else DeliveryStatus.FAILED
+    return _final(token, status, code, outcome.reason)
 
 
 def _final(

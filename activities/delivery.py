@@ -1,25 +1,26 @@
 """One attempt's way through one batch: claim, send, record, until nothing is left to claim."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import structlog
 from temporalio import activity
 
 from activities.decisions import Moments, decide, reason_to_skip, skip
+from activities.stores import Stores
 from fanfare.db import batches, claims, deliveries, ledger, owed
 from fanfare.db.batches import BatchCounts, BatchKey
 from fanfare.db.claims import ClaimedToken
 from fanfare.db.deliveries import AlreadyRecorded
-from fanfare.db.engine import Database
 from fanfare.db.ledger import Settlement
 from fanfare.db.ledger_pool import LedgerPool
 from fanfare.db.owed import Owing
 from fanfare.entities import Batch, Campaign
 from fanfare.errors import DatabaseUnavailable
-from fanfare.models import OnUnknown, SkipReason, Target, Verdict
+from fanfare.models import OnUnknown, Outcome, SkipReason, Target, Verdict
 from fanfare.providers import Send
 
 # How many tokens one claim takes. It bounds, with the batches in flight, what a crash leaves
@@ -40,12 +41,17 @@ class PassEndedEarly(Exception):
     """The worker is being shut down. What was claimed is recorded; another takes the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The two ways to the database: for what a campaign costs once, and for its messages."""
+class Admission(Protocol):
+    """When, and how many at once: see `pace.Pace`."""
 
-    database: Database
-    ledger: LedgerPool
+    async def admit(self, wanted: int) -> int:
+        """Wait until something may go out. Returns how many."""
+
+    def answered(self, outcomes: Iterable[Outcome]) -> None:
+        """Give admitted messages back with their outcomes."""
+
+    def done(self, count: int) -> None:
+        """Give admitted messages back without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class BatchPass:
     batch: Batch
     campaign: Campaign
     send: Send
+    pace: Admission
     claimed: int = 0
     owes: bool = False
 
@@ -76,10 +83,24 @@ class BatchPass:
         """
         self.claimed, self.owes = self.batch.claimed, self.batch.owes
         await self._take_up_lost()
-        going_on = True
-        while going_on and (tokens := await self._claim()):
-            going_on = await self._deliver_whole(tokens)
+        while await self._take_turn():
+            pass
         return await self._close()
+
+    async def _take_turn(self) -> bool:
+        """Send as many as the pace admits. False where nothing is left to send now."""
+        if activity.is_worker_shutdown():
+            raise PassEndedEarly
+        admitted = await self.pace.admit(CLAIM_SIZE)
+        try:
+            tokens = await self._claim(admitted)
+        except BaseException:
+            self.pace.done(admitted)
+            raise
+        self.pace.done(admitted - len(tokens))
+        if tokens:
+            await self._deliver_whole(tokens)
+        return bool(tokens)
 
     async def _take_up_lost(self) -> None:
         if self.claimed == 0:
@@ -90,20 +111,18 @@ class BatchPass:
                 await owed.write_off_ambiguous(conn, self.key)
         self.owes = True
 
-    async def _claim(self) -> Sequence[ClaimedToken]:
+    async def _claim(self, most: int) -> Sequence[ClaimedToken]:
         """What is owed and due, else the next of the batch; empty at its end."""
-        if activity.is_worker_shutdown():
-            raise PassEndedEarly
         if _expired(self.campaign):
             await self._expire()
             return ()
         async with self.stores.ledger.connection() as conn:
             epoch = self.batch.epoch
             if self.owes and (
-                due := await claims.claim_due(conn, self.key, epoch=epoch, limit=CLAIM_SIZE)
+                due := await claims.claim_due(conn, self.key, epoch=epoch, limit=most)
             ):
                 return due
-            upto = min(self.claimed + CLAIM_SIZE, self.batch.size)
+            upto = min(self.claimed + most, self.batch.size)
             if upto == self.claimed:
                 return ()
             tokens = await claims.claim_next(
@@ -115,36 +134,37 @@ class BatchPass:
     async def _expire(self) -> None:
         await close_batch(self.stores.ledger, self.key, self.batch, SkipReason.EXPIRED)
 
-    async def _deliver_whole(self, tokens: Sequence[ClaimedToken]) -> bool:
+    async def _deliver_whole(self, tokens: Sequence[ClaimedToken]) -> None:
         """Deliver, and record even when cancelled meanwhile: what is on the wire is not lost."""
         delivery = asyncio.create_task(self._deliver(tokens))
         try:
-            return await asyncio.shield(delivery)
+            await asyncio.shield(delivery)
         except asyncio.CancelledError:
             await delivery
             raise
 
-    async def _deliver(self, tokens: Sequence[ClaimedToken]) -> bool:
-        """Whether to go on: not where the provider took nothing of it now.
-
-        Outcomes are recorded as they become known, not when the last one is.
-        """
+    async def _deliver(self, tokens: Sequence[ClaimedToken]) -> None:
+        """Send a claim. Outcomes are recorded as they become known, not when the last one is."""
         settlement = Settlement()
         waiting = _wanted(settlement, tokens)
-        verdicts: set[Verdict] = set()
+        unanswered, verdicts = len(tokens), set[Verdict]()
         asked_at = datetime.now(UTC)
-        async for answered in self.send([_target(token) for token in waiting.values()]):
-            moments = Moments(asked_at, datetime.now(UTC))
-            for target, outcome in answered:
-                verdicts.add(outcome.verdict)
-                token = waiting[target.token_id]
-                decide(settlement, token, outcome, moments, self.campaign.on_unknown)
-            await self._record(settlement)
-            settlement = Settlement()
+        try:
+            async for answered in self.send([_target(token) for token in waiting.values()]):
+                self.pace.answered([outcome for _, outcome in answered])
+                unanswered -= len(answered)
+                moments = Moments(asked_at, datetime.now(UTC))
+                for target, outcome in answered:
+                    verdicts.add(outcome.verdict)
+                    token = waiting[target.token_id]
+                    decide(settlement, token, outcome, moments, self.campaign.on_unknown)
+                await self._record(settlement)
+                settlement = Settlement()
+        finally:
+            self.pace.done(unanswered)
         await self._record(settlement)
         if Verdict.CREDENTIALS in verdicts:
             raise CredentialsRefused
-        return verdicts != {Verdict.RETRY}
 
     async def _record(self, settlement: Settlement) -> None:
         """Write it, however long PostgreSQL is away: these answers are nowhere else.

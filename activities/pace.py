@@ -96,15 +96,23 @@ class Pace:
         """How many messages were admitted and not given back."""
         return self._window.in_flight
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the provider refused the credential: `admit` raises PaceClosed."""
+        return self._is_refused
+
     async def admit(self, wanted: int) -> int:
-        """Wait until something may go out, and return how many: 1 to `wanted`.
+        """Wait until something may go out, and return how many: 1 to `wanted`, which is positive.
 
         Raises PaceClosed once the credential was refused, CredentialReplaced where it is gone,
         DatabaseUnavailable. Cancelled or raising, it has admitted nothing.
         """
         async with self._turn:
-            while not (count := await self._admissible(wanted)):
-                await self._reserve(wanted)
+            room = await self._wait_for_room(wanted)
+            while not (count := self._admissible(room)):
+                await self._reserve(room)
+                # A throttle, or trouble, may have come meanwhile.
+                room = await self._wait_for_room(wanted)
             self._window.enter(count)
             self._breaker.enter(count)
             self._stock.enter(count)
@@ -141,9 +149,8 @@ class Pace:
         """Wait until what other workers are to know is written."""
         await asyncio.gather(*self._holding)
 
-    async def _admissible(self, wanted: int) -> int:
-        """How many may go out, once the provider may be asked; 0 where the rate has to be."""
-        room = await self._wait_for_room(wanted)
+    def _admissible(self, room: int) -> int:
+        """How many of those may go out; 0 where the rate has to be asked first."""
         if self._limits.messages_per_minute is None:
             return room
         return min(room, self._stock.room(self._now()))
@@ -194,7 +201,7 @@ class Pace:
         except CredentialNotFound as error:
             raise CredentialReplaced from error
         await self._wait_until(not_before)
-        self._stock.fill(count, max(not_before, self._now()))
+        self._stock.fill(count, self._now())
 
     def _throttled(self, outcome: Outcome, now: datetime) -> None:
         if QUOTAS.get(outcome.reason or "") != "project":

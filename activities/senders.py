@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
+from activities.pace import Pace
+from activities.stores import Stores
 from fanfare.db import credentials
 from fanfare.db.credentials import SealedCredential
-from fanfare.db.engine import Database
 from fanfare.errors import CredentialNotFound, InvalidCredential
 from fanfare.models import (
     ApnsCredential,
@@ -20,45 +21,67 @@ from fanfare.providers import Provider
 from fanfare.providers.connect import ProviderAddresses, open_provider
 from fanfare.sealing import CannotOpen, KeyRing
 
+# A credential that was replaced or deleted is noticed so much later.
+LOOK_EVERY_SECONDS = 1.0
 
-@dataclass(frozen=True, slots=True)
-class OpenSender:
-    """A provider and the credential row that it was opened with."""
+# A credential that was refused is tried again so much later: what was wrong may have been mended
+# at the provider.
+REFUSED_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Sender:
+    """A provider and its pace, opened with one credential row; and when that was last looked at."""
 
     credential_id: UUID
     provider: Provider
+    pace: Pace
+    opened_at: float
+    looked_at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be used without a look at the credential."""
+        return now - self.looked_at < LOOK_EVERY_SECONDS and not self.pace.is_refused
+
+    def stands(self, credential_id: UUID, now: float) -> bool:
+        """Whether it is the credential's, and not one that was refused a while ago."""
+        is_over = self.pace.is_refused and now - self.opened_at > REFUSED_SECONDS
+        return self.credential_id == credential_id and not is_over
 
 
 class Senders:
     """The process's providers. A replaced credential gets a new one; the old one drains."""
 
-    def __init__(self, database: Database, ring: KeyRing, addresses: ProviderAddresses) -> None:
-        self._database = database
+    def __init__(self, stores: Stores, ring: KeyRing, addresses: ProviderAddresses) -> None:
+        self._stores = stores
         self._ring = ring
         self._addresses = addresses
-        self._open: dict[tuple[UUID, Lane], OpenSender] = {}
+        self._open: dict[tuple[UUID, Lane], Sender] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def find(self, project: ProjectCtx, lane: Lane) -> Provider | None:
-        """The lane's provider, None where the project has no credential for it.
+    async def find(self, project: ProjectCtx, lane: Lane) -> Sender | None:
+        """What sends on the lane, None where the project has no credential for it.
 
         Raises InvalidCredential where the credential cannot be used, DatabaseUnavailable.
         """
-        try:
-            async with self._database.transaction() as conn:
-                sealed = await credentials.get_sealed(
-                    conn, project, lane.provider, lane.environment
-                )
-        except CredentialNotFound:
-            self._retire(self._open.pop((project.project_id, lane), None))
+        place = (project.project_id, lane)
+        now = asyncio.get_running_loop().time()
+        held = self._open.get(place)
+        if held is not None and held.is_fresh(now):
+            return held
+        sealed = await self._look(project, lane)
+        # Another batch may have opened it meanwhile.
+        held = self._open.get(place)
+        if held is not None and sealed is not None and held.stands(sealed.stored.id, now):
+            held.looked_at = now
+            return held
+        self._retire(self._open.pop(place, None))
+        if sealed is None:
             return None
-        found = self._open.get((project.project_id, lane))
-        if found is not None and found.credential_id == sealed.stored.id:
-            return found.provider
-        self._retire(found)
-        provider = self._connect(project, sealed)
-        self._open[project.project_id, lane] = OpenSender(sealed.stored.id, provider)
-        return provider
+        stored = sealed.stored
+        pace = Pace(self._stores.ledger, project, stored.id, stored.limits)
+        self._open[place] = Sender(stored.id, self._connect(project, sealed), pace, now, now)
+        return self._open[place]
 
     async def close(self) -> None:
         """Wait for what is on the wire, and close every provider."""
@@ -66,6 +89,13 @@ class Senders:
             self._retire(sender)
         self._open.clear()
         await asyncio.gather(*self._closing)
+
+    async def _look(self, project: ProjectCtx, lane: Lane) -> SealedCredential | None:
+        try:
+            async with self._stores.database.transaction() as conn:
+                return await credentials.get_sealed(conn, project, lane.provider, lane.environment)
+        except CredentialNotFound:
+            return None
 
     def _connect(self, project: ProjectCtx, sealed: SealedCredential) -> Provider:
         stored = sealed.stored
@@ -77,11 +107,12 @@ class Senders:
             message = f"The {stored.provider} credential cannot be used: {error}"
             raise InvalidCredential(message) from error
 
-    def _retire(self, sender: OpenSender | None) -> None:
+    def _retire(self, sender: Sender | None) -> None:
         if sender is not None:
-            closing = asyncio.create_task(sender.provider.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            for ending in (sender.provider.close(), sender.pace.close()):
+                closing = asyncio.ensure_future(ending)
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
 
 
 def credential_of(sealed: SealedCredential, secret: str) -> Credential:

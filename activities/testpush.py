@@ -44,12 +44,12 @@ class TestPushes(TestPushActivities):
     async def _sender(self, project: ProjectCtx, test: PushTest, lane: Lane) -> Send | TestResult:
         """What sends on the lane, or why nothing does."""
         try:
-            provider = await self._senders.find(project, lane)
+            sender = await self._senders.find(project, lane)
         except InvalidCredential as error:
             return _no_credential(error.message)
-        if provider is None:
+        if sender is None:
             return _no_credential(f"the project has no credential for {lane}")
-        return provider.prepare(Notification(test.id, test.content))
+        return sender.provider.prepare(Notification(test.id, test.content))
 
 
 async def _ask(sender: Send | TestResult, target: TestTarget, place: int) -> TestResult:

@@ -151,12 +151,13 @@ class Stock:
         assert self.limits.messages_per_minute is not None
         usual = self.size - self.left if self.left else 2 * self.size
         usual = min(usual, self.limits.messages_per_minute // STOCKS_PER_MINUTE)
-        return min(max(usual, wanted), most_at_once(self.limits))
+        # Whole helpings: what is over would go out as a claim of a few.
+        return min(max(usual // wanted, 1) * wanted, most_at_once(self.limits))
 
-    def fill(self, count: int, not_before: datetime) -> None:
-        """Note that `count` were reserved in the place of what was left."""
+    def fill(self, count: int, now: datetime) -> None:
+        """Note that `count` were reserved, in the place of what was left, and may go now."""
         self.left = self.size = count
-        self.good_until = not_before + STOCK_KEEPS
+        self.good_until = now + STOCK_KEEPS
 
 
 @dataclass(slots=True)

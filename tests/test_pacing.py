@@ -15,8 +15,10 @@ from fanfare.pacing import (
     LEAST_WINDOW,
     OPEN_FOR,
     OUTCOMES_WATCHED,
+    STOCK_KEEPS,
     Breaker,
     RateState,
+    Stock,
     Window,
     admit,
     begin,
@@ -210,6 +212,43 @@ def test_no_number_of_throttles_stops_the_rate_for_good(
 
     assert LEAST_FACTOR <= state.factor <= 1
     assert state.held_until <= last_at + timedelta(hours=1)
+
+
+def use_stock(stock: Stock, uses: Sequence[int]) -> Sequence[int]:
+    """Restock for helpings of 200, and use so many of each. Returns what was ordered."""
+    orders = []
+    for used in uses:
+        orders.append(stock.order(200))
+        stock.fill(orders[-1], START)
+        stock.enter(min(used, orders[-1]))
+    return orders
+
+
+def test_worker_reserves_more_where_it_uses_all_and_less_where_it_does_not() -> None:
+    stock = Stock(Limits(messages_per_minute=600_000))
+
+    assert use_stock(stock, [5_000] * 5) == [200, 400, 800, 1_200, 1_200]
+    assert use_stock(stock, [700, 200, 200]) == [1_200, 600, 200]
+
+
+def test_what_was_reserved_is_for_now() -> None:
+    stock = Stock(Limits(messages_per_minute=600_000))
+    stock.fill(200, START)
+
+    rooms = [stock.room(START), stock.room(START + STOCK_KEEPS)]
+
+    assert rooms == [200, 0]
+
+
+@given(limits=limits_with_rate, wanted=st.integers(1, 1_000), used=st.lists(st.integers(0, 10**6)))
+def test_no_order_is_larger_than_what_may_go_at_once(
+    limits: Limits, wanted: int, used: Sequence[int]
+) -> None:
+    stock = Stock(limits)
+
+    orders = [*use_stock(stock, used), stock.order(wanted)]
+
+    assert all(1 <= order <= most_at_once(limits) for order in orders)
 
 
 def troubled(now: datetime = START) -> Breaker:

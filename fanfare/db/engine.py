@@ -1,5 +1,6 @@
 """Transactions against PostgreSQL: held to one project, or not."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,7 +34,10 @@ class Database:
         role: str | None = None,
         pool_size: int = 10,
         statement_timeout: timedelta = timedelta(seconds=30),
+        patience: timedelta | None = None,
     ) -> None:
+        """`patience` bounds a whole transaction from this side, for a server that hangs."""
+        self._patience = patience
         milliseconds = int(statement_timeout.total_seconds() * 1000)
         options = f"-c statement_timeout={milliseconds} -c timezone=UTC"
         if role is not None:
@@ -61,9 +65,12 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """One transaction of whoever knows its project, or needs none. Committed at the end."""
+        patience = None if self._patience is None else self._patience.total_seconds()
         try:
-            async with self._engine.begin() as conn:
+            async with asyncio.timeout(patience), self._engine.begin() as conn:
                 yield conn
+        except TimeoutError as error:
+            raise DatabaseUnavailable("PostgreSQL does not answer in time.") from error
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             if isinstance(error.__cause__, _CONFLICTS):
                 raise TransactionConflict("Two writers were in each other's way.") from error

@@ -143,7 +143,7 @@ def _fetch_once(account: Credentials, ca_file: Path | None) -> tuple[str, float]
 
 
 _UNAVAILABLE = Outcome(
-    Verdict.RETRY, ErrorCode.PROVIDER, "oauth_unavailable", retry_after=timedelta(seconds=10)
+    Verdict.RETRY, ErrorCode.NETWORK, "oauth_unavailable", retry_after=timedelta(seconds=10)
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from activities.delivery import Stores
+from activities.stores import Stores
 from fanfare.db.engine import Database
 from fanfare.db.ledger_pool import LedgerPool
 

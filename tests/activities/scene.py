@@ -1,6 +1,6 @@
 """A campaign with a frozen audience in the database, and a provider that answers as told."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -8,7 +8,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.delivery import BatchPass, Stores
+from activities.delivery import BatchPass
+from activities.stores import Stores
 from fanfare.db import audience, batches, campaigns
 from fanfare.db.audience import BatchSizes
 from fanfare.db.batches import BatchKey
@@ -92,6 +93,23 @@ class FakeProvider:
         yield [(target, self.answers.get(target.token_id, SENT)) for target in targets]
 
 
+@dataclass
+class FreePace:
+    """Admits whatever is wanted; counts what is out."""
+
+    out: int = 0
+
+    async def admit(self, wanted: int) -> int:
+        self.out += wanted
+        return wanted
+
+    def answered(self, outcomes: Iterable[Outcome]) -> None:
+        self.out -= len(list(outcomes))
+
+    def done(self, count: int) -> None:
+        self.out -= count
+
+
 async def attempt(
     stores: Stores, sending: Campaign, provider: FakeProvider, number: int = 0
 ) -> BatchPass:
@@ -100,7 +118,7 @@ async def attempt(
     async with stores.ledger.connection() as conn:
         batch = await batches.take(conn, key)
     assert batch is not None
-    return BatchPass(stores, key, batch, sending, provider.send)
+    return BatchPass(stores, key, batch, sending, provider.send, FreePace())
 
 
 @dataclass(frozen=True)

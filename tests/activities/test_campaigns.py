@@ -8,7 +8,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.campaigns import Campaigns
-from activities.delivery import Stores, close_batch
+from activities.delivery import close_batch
+from activities.stores import Stores
 from fanfare.db import campaigns, credentials, verdicts
 from fanfare.db.campaigns import NewCampaign
 from fanfare.db.claims import ClaimRefused
@@ -149,7 +150,7 @@ async def test_a_cancelled_campaign_gives_every_token_its_end(
     ids = await devices(database, project, 250)
     sending = await campaign(database, project)
     interrupted = await attempt(stores, sending, FakeProvider())
-    await ActivityEnvironment().run(interrupted._claim)
+    await ActivityEnvironment().run(interrupted._claim, 200)
     end = ending(sending, CampaignStatus.CANCELLED)
 
     await ActivityEnvironment().run(Campaigns(stores).stop, end)

@@ -14,8 +14,8 @@ from activities.delivery import (
     BatchPass,
     CredentialsRefused,
     PassEndedEarly,
-    Stores,
 )
+from activities.stores import Stores
 from fanfare.db import campaigns
 from fanfare.db.batches import BatchCounts
 from fanfare.db.claims import ClaimRefused
@@ -34,6 +34,7 @@ from fanfare.models import (
 from fanfare.providers import Answered
 from tests.activities.scene import (
     FakeProvider,
+    FreePace,
     Recorded,
     attempt,
     campaign,
@@ -50,12 +51,15 @@ SENT_ONCE = Recorded("sent", None, None, possible_duplicate=False)
 
 async def run(work: BatchPass) -> BatchCounts:
     """Run an attempt as a worker does. Returns how far the batch is then."""
-    return (await ActivityEnvironment().run(work.run)).counts
+    passed = await ActivityEnvironment().run(work.run)
+    assert isinstance(work.pace, FreePace)
+    assert work.pace.out == 0
+    return passed.counts
 
 
 async def claim_and_die(work: BatchPass) -> None:
     """Be the worker that is killed after its first claim: the ledger cannot tell when exactly."""
-    await ActivityEnvironment().run(work._claim)
+    await ActivityEnvironment().run(work._claim, CLAIM_SIZE)
 
 
 async def make_due(database: Database, project: ProjectCtx) -> None:
@@ -320,18 +324,19 @@ async def test_refused_credentials_leave_everything_owed(
     assert await ledger(database, sending) == dict.fromkeys(ids, SENT_ONCE)
 
 
-async def test_a_provider_that_is_away_is_not_asked_for_the_whole_batch(
+async def test_a_refusal_after_an_attempt_in_doubt_is_no_proof_of_failure(
     database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
-    ids = await devices(database, project, 3 * CLAIM_SIZE)
+    ids = await devices(database, project, 1)
     sending = await campaign(database, project)
-    away = Outcome(Verdict.RETRY, ErrorCode.NETWORK, "connection refused")
-    provider = FakeProvider(dict.fromkeys(ids, away))
+    gone = FakeProvider({ids[0]: _gone(datetime.now(UTC) + timedelta(hours=1))})
 
-    ended = await run(await attempt(stores, sending, provider))
+    await claim_and_die(await attempt(stores, sending, FakeProvider()))
+    ended = await run(await attempt(stores, sending, gone))
 
-    assert len(provider.asked) == CLAIM_SIZE
-    assert ended == BatchCounts(len(ids))
+    assert ended == BatchCounts(1, unknown=1)
+    line = (await ledger(database, sending))[ids[0]]
+    assert line == Recorded("unknown", "invalid_token", "Unregistered", possible_duplicate=True)
 
 
 async def test_a_device_that_left_since_the_freeze_is_skipped(

@@ -17,7 +17,7 @@ from tests.providers.hostile import hostile_server
 from tests.providers.keys import service_account
 
 HOUR = 3_600.0
-DOWN = Outcome(Verdict.RETRY, ErrorCode.PROVIDER, "down", retry_after=timedelta(seconds=1))
+DOWN = Outcome(Verdict.RETRY, ErrorCode.NETWORK, "down", retry_after=timedelta(seconds=1))
 
 
 class Endpoint:
@@ -131,7 +131,7 @@ async def test_accepted_token_ends_the_trial() -> None:
     assert source.note_refused(second)
 
 
-async def test_endpoint_that_cannot_be_reached_is_the_provider_s_trouble() -> None:
+async def test_endpoint_that_cannot_be_reached_says_nothing_of_the_message() -> None:
     async with hostile_server() as server:
         pass
     info = parse_service_account(service_account()).info
@@ -139,7 +139,7 @@ async def test_endpoint_that_cannot_be_reached_is_the_provider_s_trouble() -> No
 
     outcome = await _outcome(source)
 
-    assert (outcome.verdict, outcome.error_code) == (Verdict.RETRY, ErrorCode.PROVIDER)
+    assert (outcome.verdict, outcome.error_code) == (Verdict.RETRY, ErrorCode.NETWORK)
     assert outcome.reason == "oauth_unavailable"
 
 
