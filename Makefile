@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check format lock clean
+.PHONY: help demo dev test check bench format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,6 +24,10 @@ check: $(INSTALLED) ## Format, lint, types, and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+bench: $(INSTALLED) ## Measure the transport, then a campaign of 200,000 through everything
+	@$(BIN)/python -m bench.transport
+	@$(BIN)/python -m bench.pipeline
+
 format: $(INSTALLED) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -34,13 +38,13 @@ lock: ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --upgrade --all-extras pyproject.toml -o requirements/dev.lock
 
-clean: ## Remove the environment and the development stack's data
+clean: ## Remove .venv, and .fanfare with all data of `make dev`
 	rm -rf .venv .fanfare
 
 $(INSTALLED): requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Fanfare needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "Installing into .venv (once) ..."
+	@echo "Installing into .venv (once, about a minute) ..."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

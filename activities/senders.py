@@ -57,6 +57,7 @@ class Senders:
         self._ring = ring
         self._addresses = addresses
         self._open: dict[tuple[UUID, Lane], Sender] = {}
+        self._looking = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def find(self, project: ProjectCtx, lane: Lane) -> Sender | None:
@@ -64,24 +65,15 @@ class Senders:
 
         Raises InvalidCredential where the credential cannot be used, DatabaseUnavailable.
         """
-        place = (project.project_id, lane)
-        now = asyncio.get_running_loop().time()
-        held = self._open.get(place)
-        if held is not None and held.is_fresh(now):
+        held = self._open.get((project.project_id, lane))
+        if held is not None and held.is_fresh(_now()):
             return held
-        sealed = await self._look(project, lane)
-        # Another batch may have opened it meanwhile.
-        held = self._open.get(place)
-        if held is not None and sealed is not None and held.stands(sealed.stored.id, now):
-            held.looked_at = now
-            return held
-        self._retire(self._open.pop(place, None))
-        if sealed is None:
-            return None
-        stored = sealed.stored
-        pace = Pace(self._stores.ledger, project, stored.id, stored.limits)
-        self._open[place] = Sender(stored.id, self._connect(project, sealed), pace, now, now)
-        return self._open[place]
+        # One batch looks; those that come meanwhile find what it found.
+        async with self._looking:
+            held = self._open.get((project.project_id, lane))
+            if held is not None and held.is_fresh(_now()):
+                return held
+            return await self._renew(project, lane, held)
 
     async def close(self) -> None:
         """Wait for what is on the wire, and close every provider."""
@@ -89,6 +81,22 @@ class Senders:
             self._retire(sender)
         self._open.clear()
         await asyncio.gather(*self._closing)
+
+    async def _renew(self, project: ProjectCtx, lane: Lane, held: Sender | None) -> Sender | None:
+        """What is held, where its credential still stands; else what stands in its place."""
+        sealed = await self._look(project, lane)
+        if held is not None and sealed is not None and held.stands(sealed.stored.id, _now()):
+            held.looked_at = _now()
+            return held
+        self._retire(self._open.pop((project.project_id, lane), None))
+        if sealed is None:
+            return None
+        stored = sealed.stored
+        pace = Pace(self._stores.ledger, project, stored.id, stored.limits)
+        provider = self._connect(project, sealed)
+        opened = Sender(stored.id, provider, pace, opened_at=_now(), looked_at=_now())
+        self._open[project.project_id, lane] = opened
+        return opened
 
     async def _look(self, project: ProjectCtx, lane: Lane) -> SealedCredential | None:
         try:
@@ -113,6 +121,10 @@ class Senders:
                 closing = asyncio.ensure_future(ending)
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def credential_of(sealed: SealedCredential, secret: str) -> Credential:

@@ -109,7 +109,10 @@ def _prepare(terminal: Terminal, stack: Stack, seed: Seed) -> _Demo:
 def _shares(people: Sequence[SeedUser]) -> str:
     fates = [token.fate for user in people for token in user.tokens]
     dead, throttled = fates.count(Fate.DEAD), fates.count(Fate.THROTTLED)
-    return f"{dead:,} of the devices are gone, {throttled:,} will be throttled at first"
+    return (
+        f"{dead:,} of the devices are gone: the first campaign finds that out, the next leave them "
+        f"out. {throttled:,} will be throttled at first"
+    )
 
 
 def _campaigns(demo: _Demo) -> None:
@@ -157,7 +160,9 @@ def _follow(demo: _Demo, campaign: Campaign) -> Campaign:
 
 
 def _farewell(demo: _Demo) -> None:
-    demo.terminal.section("Where this was to be seen", "`make dev` keeps such pages open")
+    demo.terminal.section(
+        "Where this was to be seen", "gone with the demo; `make dev` has pages that stay"
+    )
     pages = {over.name: demo.stack.workflow_url(str(over.id)) for over, _ in demo.over}
     simulator = f"{demo.stack.simulator_url}/"
     demo.terminal.pairs({**pages, "API docs": f"{demo.stack.api_url}/docs", "phones": simulator})

@@ -1,6 +1,7 @@
 """What is checked before a credential is kept: that it can be used, and that it is what it says."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -21,6 +22,12 @@ GOOGLE_TOKEN_URIS = frozenset(
         "https://accounts.google.com/o/oauth2/token",
     }
 )
+# Both go into what is sent to Google, the project into the path of its URL. Ids of old projects of
+# an organisation have its domain before a colon.
+_DOMAIN = r"[a-z0-9-]+(?:\.[a-z0-9-]+)+"
+_PROJECT_ID = re.compile(rf"(?:{_DOMAIN}:)?[a-z][a-z0-9-]{{2,28}}[a-z0-9]")
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
+_MAX_PUBLIC_ID = 254
 _SERVICE_ACCOUNT_FIELDS = (
     "project_id",
     "private_key_id",
@@ -76,6 +83,10 @@ def parse_service_account(json_text: str) -> ServiceAccount:
     project_id, key_id, pem, client_email, token_uri = (
         _text(info, name) for name in _SERVICE_ACCOUNT_FIELDS
     )
+    if len(project_id) > _MAX_PUBLIC_ID or _PROJECT_ID.fullmatch(project_id) is None:
+        _refuse("project_id is not the id of a Google Cloud project")
+    if len(client_email) > _MAX_PUBLIC_ID or _EMAIL.fullmatch(client_email) is None:
+        _refuse("client_email is not an e-mail address")
     if token_uri not in GOOGLE_TOKEN_URIS:
         _refuse("token_uri is not Google's")
     key = _private_key(pem, "service_account_json")
