@@ -1,6 +1,7 @@
 """The process of the HTTP API: `python -m api`."""
 
 import asyncio
+from datetime import timedelta
 
 import uvicorn
 
@@ -14,6 +15,10 @@ from fanfare.sealing import KeyRing
 from fanfare.settings import ApiSettings
 
 MIN_PEPPER = 32
+
+# What a caller waits for at most: the server ends a statement, we end what the server does not.
+STATEMENT_TIMEOUT = timedelta(seconds=10)
+PATIENCE = timedelta(seconds=12)
 
 
 class WeakPepper(Exception):
@@ -30,7 +35,9 @@ def main() -> None:
 async def serve(settings: ApiSettings) -> None:
     """Open what the routes stand on, serve, and close it."""
     database_url = settings.database_url.get_secret_value()
-    database = Database(database_url, role=API_ROLE)
+    database = Database(
+        database_url, role=API_ROLE, statement_timeout=STATEMENT_TIMEOUT, patience=PATIENCE
+    )
     client = await temporal.connect(lazy=True)
     try:
         resources = Resources(

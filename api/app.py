@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline.core import FastAPIOffline
 
 from api import errors
+from api.envelopes import ANY_ERROR
 from api.requests import RequestLog
 from api.resources import Resources
 from api.routes import (
@@ -38,8 +39,9 @@ Push campaigns to phones: durable, exact, and quick.
 * Answers are `{"data": ...}`; errors `{"error": {"code", "message", "details", "request_id"}}`.
 * Lists come in pages: send `next_cursor` as `cursor` for the next one.
 * A POST that creates or starts something takes an `Idempotency-Key` (1 to 255 visible ASCII
-  characters), kept for 30 days: the same request again gets the answer that it had before, with
-  `Idempotent-Replayed: true`. The import takes none; it is harmless to repeat.
+  characters): the same request again within 30 days gets the answer that it had before, with
+  `Idempotent-Replayed: true`. Only success is kept: after a refusal the same key works once the
+  cause is mended. The import takes no key; it is harmless to repeat.
 * Times are RFC 3339 with an offset; answers are in UTC.
 * External ids in paths are percent-encoded. One that holds `/push-tokens` or ends in
   `/entitlements` can be imported, but not named in a path.
@@ -64,6 +66,8 @@ def create_app(resources: Resources) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         openapi_tags=_TAGS,
+        # Also keeps FastAPI from describing its own 422, which no route answers with.
+        responses=dict(ANY_ERROR),
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
     )
@@ -72,15 +76,14 @@ def create_app(resources: Resources) -> FastAPI:
     app.add_middleware(RequestLog)
     app.include_router(health.router)
     app.include_router(projects.router, prefix=SHORT_DOOR)
-    for short, long, routers in _AT_BOTH_DOORS:
-        for router in routers:
-            _mount(app, router, SHORT_DOOR + short, LONG_DOOR + long)
+    _mount_short(app)
+    _mount_long(app)
     return app
 
 
-# Fixed paths first: `/test` before `/{id}`, and the path of a user takes whatever others leave.
+# In the order of the documentation; but the path of a user takes whatever others leave.
 _AT_BOTH_DOORS: Final[Sequence[tuple[str, str, Sequence[APIRouter]]]] = (
-    ("/push", "/push/campaigns", [testpushes.router, deliveries.router, campaigns.router]),
+    ("/push", "/push/campaigns", [campaigns.router, testpushes.router, deliveries.router]),
     ("/keys", "/keys", [keys.router]),
     ("/users", "/users", [tokens.router, users.router]),
     ("/import", "/import", [imports.router]),
@@ -89,15 +92,21 @@ _AT_BOTH_DOORS: Final[Sequence[tuple[str, str, Sequence[APIRouter]]]] = (
 )
 
 
-def _mount(app: FastAPI, router: APIRouter, short: str, long: str) -> None:
-    """Open the router's routes under both prefixes."""
-    app.include_router(router, prefix=short)
-    app.include_router(
-        router,
-        prefix=long,
-        dependencies=[Depends(_project_in_path)],
-        generate_unique_id_function=_operation_id_in_project,
-    )
+def _mount_short(app: FastAPI) -> None:
+    for path, _, routers in _AT_BOTH_DOORS:
+        for router in routers:
+            app.include_router(router, prefix=SHORT_DOOR + path)
+
+
+def _mount_long(app: FastAPI) -> None:
+    for _, path, routers in _AT_BOTH_DOORS:
+        for router in routers:
+            app.include_router(
+                router,
+                prefix=LONG_DOOR + path,
+                dependencies=[Depends(_project_in_path)],
+                generate_unique_id_function=_operation_id_in_project,
+            )
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -54,6 +54,13 @@ def decode_body(body: bytes, headers: Headers) -> object:
         raise InvalidInput(message, [FieldFault("body", str(error))]) from error
 
 
+def refuse_encoded(headers: Headers) -> None:
+    """Raises UnsupportedMediaType for a body that is compressed, which no route reads."""
+    encodings = ",".join(headers.getlist("content-encoding")).lower().split(",")
+    if any(encoding.strip() not in {"", "identity"} for encoding in encodings):
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+
+
 def media_type(headers: Headers) -> str:
     """The Content-Type without its parameters, in lower case."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()

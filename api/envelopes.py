@@ -54,6 +54,9 @@ def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:  # Any
     }
 
 
+ANY_ERROR: Mapping[int | str, Mapping[str, Any]] = {  # Any: FastAPI's type
+    "default": {"model": ErrorEnvelope, "description": "Any other error has this body too."}
+}
 _MEANINGS = {
     400: "The input is not valid.",
     401: "No API key, or not a live one.",

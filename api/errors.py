@@ -113,7 +113,20 @@ def error_body(
 
 def faults_of(problems: Sequence[Mapping[str, object]]) -> list[FieldFault]:
     """pydantic's list of problems as ours: where and what, never the value."""
-    return [FieldFault(_path(problem["loc"]), str(problem["msg"])) for problem in problems]
+    return [FieldFault(_path(problem["loc"]), _message(problem)) for problem in problems]
+
+
+def _message(problem: Mapping[str, object]) -> str:
+    # pydantic's own words name classes of Python, which mean nothing to whoever sent JSON.
+    match problem:
+        case {"type": "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type"}:
+            return "must be an object"
+        case {"type": "too_short", "ctx": {"min_length": least}}:
+            return f"must have {least} or more items"
+        case {"type": "too_long", "ctx": {"max_length": most}}:
+            return f"must have {most} items at most"
+        case _:
+            return str(problem["msg"]).removeprefix("Value error, ")
 
 
 async def _answer_invalid_request(request: Request, error: Exception) -> Response:

@@ -37,7 +37,7 @@ async def run_once(
 ) -> None:
     """Run `app` for the request, or send the answer that the same request had before.
 
-    Answers from 500 on, and exceptions, are not kept: the same request may come again.
+    Refusals and failures are not kept: the key is free again, for when the cause is mended.
     Raises InvalidInput, IdempotencyKeyReused, IdempotencyKeyInUse or DatabaseUnavailable.
     """
     request = Request(scope, receive)
@@ -99,7 +99,7 @@ class _Ledger:
         except BaseException:
             await self._release()
             raise
-        if answer.status < 500:
+        if answer.status < 400:
             await self._store(answer)
         else:
             await self._release()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as Dependency
@@ -9,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from api import idempotency
-from api.bodies import decode_body, read_body
+from api.bodies import decode_body, read_body, refuse_encoded
 from api.principals import Requirement
 from fanfare.errors import FieldFault, InvalidInput
 
@@ -46,8 +47,9 @@ class GuardedRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive)
-        _refuse_nul(scope)
+        _check_url(scope)
         principal = await self.requirement.check(request)
+        refuse_encoded(request.headers)
         if self._is_keyed(request):
             run = super().handle
             await idempotency.run_once(run, scope, receive, send, principal=principal)
@@ -106,7 +108,18 @@ def _requirement_among(
     raise RouteWithoutScope(f"{endpoint.__name__} has no requires(...) in its dependencies")
 
 
-def _refuse_nul(scope: Scope) -> None:
-    # PostgreSQL cannot hold it, so no path and no filter can mean it.
-    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
-        raise InvalidInput("The URL holds a NUL.", [FieldFault("url", "holds a NUL")])
+def _check_url(scope: Scope) -> None:
+    # The server has replaced what is not UTF-8, so that unlike paths would name the same thing; and
+    # PostgreSQL cannot hold a NUL, so no path and no filter can mean it.
+    for raw in (scope.get("raw_path") or scope["path"].encode(), scope["query_string"]):
+        unquoted = unquote_to_bytes(raw)
+        if b"\0" in unquoted:
+            raise _invalid_url("holds a NUL")
+        try:
+            unquoted.decode()
+        except UnicodeDecodeError as error:
+            raise _invalid_url("is not UTF-8") from error
+
+
+def _invalid_url(message: str) -> InvalidInput:
+    return InvalidInput(f"The URL {message}.", [FieldFault("url", message)])

@@ -42,6 +42,7 @@ _WRITES = requires(Scope.CREDENTIALS_WRITE)
 
 _DEFAULTS = Limits()
 
+_BUNDLE_ID = r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 AppleId = Annotated[str, Field(pattern=r"^[A-Z0-9]{10}$")]
 
 
@@ -80,7 +81,7 @@ GivenLimits = Annotated[
 class ApnsBody(fields.Body):
     team_id: AppleId
     key_id: AppleId
-    bundle_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,155}$")]
+    bundle_id: Annotated[str, Field(pattern=_BUNDLE_ID, max_length=155)]
     environment: Environment = Environment.PRODUCTION
     key_p8: Annotated[SecretStr, Field(max_length=10_000, description="The .p8 file's text.")]
     limits: GivenLimits = None

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -28,6 +29,7 @@ Format = Literal["json", "csv", "ndjson"]
 
 COLUMNS = tuple(Delivery.__dataclass_fields__)
 LINES_AT_ONCE = 2_000
+_NDJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
 def _delivery_filter(
@@ -61,8 +63,8 @@ async def list_deliveries(
         return Listing[Delivery].of(await deliveries.page(conn, project, id, paging, wanted))
     rows = _rows(resources.database, project, id, wanted)
     if format == "csv":
-        return StreamingResponse(_csv(rows), media_type="text/csv")
-    return StreamingResponse(_ndjson(rows), media_type="application/x-ndjson")
+        return StreamingResponse(as_csv(rows), media_type="text/csv")
+    return StreamingResponse(as_ndjson(rows), media_type="application/x-ndjson")
 
 
 async def _rows(
@@ -80,14 +82,26 @@ async def _rows(
             return
 
 
-async def _csv(rows: AsyncIterator[Sequence[Delivery]]) -> AsyncIterator[str]:
+async def as_csv(rows: AsyncIterator[Sequence[Delivery]]) -> AsyncIterator[str]:
+    """RFC 4180 with a header row. Values are spelt as in JSON; what is absent is empty."""
     yield ",".join(COLUMNS) + "\r\n"
     async for some in rows:
         text = io.StringIO()
-        csv.writer(text).writerows([getattr(row, name) for name in COLUMNS] for row in some)
+        csv.writer(text).writerows([_cell(getattr(row, name)) for name in COLUMNS] for row in some)
         yield text.getvalue()
 
 
-async def _ndjson(rows: AsyncIterator[Sequence[Delivery]]) -> AsyncIterator[bytes]:
+async def as_ndjson(rows: AsyncIterator[Sequence[Delivery]]) -> AsyncIterator[bytes]:
+    """One JSON object a line."""
     async for some in rows:
-        yield b"".join(orjson.dumps(row) + b"\n" for row in some)
+        yield b"".join(orjson.dumps(row, option=_NDJSON_OPTIONS) for row in some)
+
+
+def _cell(value: object) -> object:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case _:
+            return value

@@ -13,7 +13,7 @@ from api.bodies import UnsupportedMediaType, media_type
 from api.dependencies import Deployment, Project
 from api.envelopes import Envelope, documented_errors
 from api.errors import faults_of, status_and_code
-from api.imports import MAX_LINE_BYTES, Csv, Format, Line, Ndjson, UnreadableLine, lines_of
+from api.imports import Csv, Format, Line, Ndjson, UnreadableLine, lines_of
 from api.principals import requires
 from api.routes.tokens import NOBODY, TokenBody
 from api.routes.users import EntitlementBody, UserBody, distinct_entitlements
@@ -210,8 +210,6 @@ def _format_of(request: Request) -> Format:
 
 
 def _read(line: Line, reader: Format) -> ImportedUser | None:
-    if len(line.raw) > MAX_LINE_BYTES:
-        raise UnreadableLine(f"the line is longer than {MAX_LINE_BYTES:,} bytes")
     said = reader.read(line)
     if said is None:
         return None

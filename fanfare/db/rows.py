@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -47,7 +47,7 @@ class PageRequest:
         if (
             not isinstance(values, list)
             or len(values) != parts
-            or not all(isinstance(value, str) for value in values)
+            or not all(isinstance(value, str) and "\0" not in value for value in values)
         ):
             raise invalid_cursor()
         return values
@@ -77,9 +77,14 @@ class PageRequest:
         if values is None:
             return None
         try:
-            return datetime.fromisoformat(values[0]), values[1]
-        except ValueError:
+            moment = datetime.fromisoformat(values[0])
+            # In UTC, because PostgreSQL does not read every offset that Python does.
+            in_utc = moment.astimezone(UTC)
+        except (ValueError, OverflowError):
             raise invalid_cursor() from None
+        if moment.tzinfo is None:
+            raise invalid_cursor()
+        return in_utc, values[1]
 
 
 def page_of(

@@ -158,6 +158,14 @@ async def test_limits_that_are_left_out_of_the_named_ones_are_the_defaults(
     }
 
 
+@pytest.mark.parametrize("bundle_id", ["", ".", "com..app", ".com.app", "com.app.", "a/b", "a\n"])
+async def test_bundle_id_has_no_empty_part(client: AsyncClient, bundle_id: str) -> None:
+    answer = await client.put("/admin/credentials/apns", json=APNS | {"bundle_id": bundle_id})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"]["fields"][0]["path"] == "body.bundle_id"
+
+
 @pytest.mark.parametrize(
     "limits",
     [

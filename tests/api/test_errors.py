@@ -25,6 +25,10 @@ JSON = {"Content-Type": "application/json"}
         ("GET", "/admin/users/%00", 400, "INVALID_INPUT"),
         ("GET", "/admin/users?q=%00", 400, "INVALID_INPUT"),
         ("GET", "/admin/users?limit=501", 400, "INVALID_INPUT"),
+        ("GET", "/admin/users/%FF", 400, "INVALID_INPUT"),
+        ("PUT", "/admin/users/%fe", 400, "INVALID_INPUT"),
+        ("DELETE", "/admin/users/u/push-tokens/%c0%80", 400, "INVALID_INPUT"),
+        ("GET", "/admin/users?q=%ff", 400, "INVALID_INPUT"),
         ("GET", "/admin/users?cursor=nonsense", 400, "INVALID_INPUT"),
         ("GET", "/admin/users?segment_id=seg_none", 404, "SEGMENT_NOT_FOUND"),
         ("GET", "/admin/users/nobody", 404, "NOT_FOUND"),
@@ -87,6 +91,45 @@ async def test_faults_are_named_by_path_without_their_values(client: AsyncClient
     paths = [fault["path"] for fault in faults]
     assert paths == ["body.timezone", "body.locale", "body.first_seen_at"]
     assert "Olympus" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "message"),
+    [
+        ("PUT", "/admin/users/u", {"timezone": "x"}, "not an IANA time zone"),
+        ("PUT", "/admin/users/u", [], "must be an object"),
+        ("PUT", "/admin/users/u", {"properties": []}, "must be an object"),
+        ("POST", "/admin/keys", {"name": "k", "scopes": []}, "must have 1 or more items"),
+    ],
+)
+async def test_fault_is_told_without_words_of_the_implementation(
+    client: AsyncClient, method: str, path: str, body: object, message: str
+) -> None:
+    answer = await client.request(method, path, json=body)
+
+    (fault,) = answer.json()["error"]["details"]["fields"]
+    assert fault["message"].startswith(message)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/admin/users/u"), ("POST", "/admin/import"), ("GET", "/admin/keys")],
+)
+async def test_encoded_body_is_refused(
+    client: AsyncClient, method: str, path: str, encoding: str
+) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+
+    answer = await client.request(method, path, content=b"\x1f\x8b", headers=headers)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+
+
+async def test_identity_is_no_encoding(client: AsyncClient) -> None:
+    answer = await client.put("/admin/users/u", json={}, headers={"Content-Encoding": "identity"})
+
+    assert answer.status_code == 201
 
 
 async def test_request_id_is_echoed_where_it_is_harmless(client: AsyncClient) -> None:

@@ -77,6 +77,21 @@ async def test_operations_have_names_of_their_own(client: AsyncClient) -> None:
     assert {"create_segment", "create_segment_in_project"} <= set(names)
 
 
+async def test_no_operation_is_described_with_an_error_that_it_does_not_give(
+    client: AsyncClient,
+) -> None:
+    assert "ValidationError" not in (await client.get("/openapi.json")).text
+
+
+async def test_documentation_begins_with_what_campaigns_are_made_with(client: AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    campaigns = [each["operationId"] for each in operations if each["tags"] == ["campaigns"]]
+    assert campaigns[:4] == ["create_campaign", "list_campaigns", "get_campaign", "send_campaign"]
+    assert campaigns.index("list_deliveries") < campaigns.index("create_campaign_in_project")
+
+
 async def test_every_json_body_has_an_example(client: AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
 

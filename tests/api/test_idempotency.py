@@ -65,14 +65,27 @@ async def test_claim_of_another_request_is_in_use_until_its_time_is_over(
     assert taken_over.status_code == 201
 
 
-async def test_refusal_is_kept_too(client: AsyncClient) -> None:
-    bad = BODY | {"rules": {}}
-    await client.post("/admin/segments", json=bad, headers=keyed("a"))
+async def test_refused_request_succeeds_with_its_key_once_the_cause_is_mended(
+    client: AsyncClient,
+) -> None:
+    campaign = {"title": "t", "body": "b", "segment_id": "seg_late"}
+    refused = await client.post("/admin/push", json=campaign, headers=keyed("a"))
+    await client.post("/admin/segments", json=BODY | {"id": "seg_late"})
 
-    again = await client.post("/admin/segments", json=bad, headers=keyed("a"))
+    made = await client.post("/admin/push", json=campaign, headers=keyed("a"))
+    again = await client.post("/admin/push", json=campaign, headers=keyed("a"))
 
-    assert again.status_code == 400
-    assert again.headers["Idempotent-Replayed"] == "true"
+    assert [refused.status_code, made.status_code, again.status_code] == [404, 201, 201]
+    assert "Idempotent-Replayed" not in made.headers
+    assert again.json() == made.json()
+
+
+async def test_refusal_leaves_its_key_to_another_request(client: AsyncClient) -> None:
+    refused = await client.post("/admin/segments", json=BODY | {"rules": {}}, headers=keyed("a"))
+
+    other = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
+
+    assert [refused.status_code, other.status_code] == [400, 201]
 
 
 async def test_unexpected_error_frees_the_key(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from api.imports import MAX_LINE_BYTES, Csv, Line, Ndjson, lines_of
+from api.imports import MAX_LINE_BYTES, Ndjson, lines_of
 from fanfare.db import imports
 from fanfare.errors import DatabaseUnavailable
 
@@ -256,18 +256,10 @@ async def test_line_that_is_too_long_costs_only_itself() -> None:
     assert [len(line.raw) for line in lines] == [1, MAX_LINE_BYTES + 1, 1]
 
 
-async def test_quote_too_many_does_not_swallow_the_upload() -> None:
-    content = b'a,"b\n' + b"c,d\n" * 20_000
+async def test_line_that_is_no_object_is_told_so(client: AsyncClient) -> None:
+    report = await upload(client, b"[1]\n")
 
-    lines = [line async for line in lines_of(pieces(content, 1_000), Csv())]
-
-    assert len(lines) > 1_000
-
-
-async def test_record_over_several_lines_is_named_by_its_first() -> None:
-    lines = [line async for line in lines_of(pieces(b'a\n"b\nc",d\ne\n', 3), Csv())]
-
-    assert lines == [Line(1, b"a"), Line(2, b'"b\nc",d'), Line(4, b"e")]
+    assert report["errors"][0]["message"] == "must be an object"
 
 
 async def _fail(*_: object) -> None:

@@ -1,7 +1,12 @@
 """Segments as they are written and read."""
 
+import base64
+import json
+
+import pytest
 from httpx import AsyncClient
 
+from fanfare.db.rows import cursor_of
 from tests.api.conftest import Tenant
 
 RULES = {"field": "email", "op": "exists"}
@@ -57,6 +62,35 @@ async def test_segments_come_in_pages(client: AsyncClient) -> None:
     second = (await client.get("/admin/segments", params=rest)).json()
 
     assert [each["id"] for each in first["data"] + second["data"]] == ids[::-1]
+
+
+@pytest.mark.parametrize("path", ["/admin/segments", "/admin/keys"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["2026-01-01T00:00:00+00:00", "\0"],
+        ["\0", "seg_a"],
+        ["no time", "seg_a"],
+        ["2026-01-01T00:00:00", "seg_a"],
+        ["0001-01-01T00:00:00+01:00", "seg_a"],
+        ["2026-01-01T00:00:00+00:00"],
+        [1, 2],
+    ],
+)
+async def test_forged_cursor_is_refused(
+    client: AsyncClient, path: str, values: list[object]
+) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+    answer = await client.get(path, params={"cursor": cursor})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "INVALID_INPUT")
+
+
+async def test_cursor_with_an_offset_that_only_python_reads_is_taken(client: AsyncClient) -> None:
+    cursor = cursor_of("2026-01-01T00:00:00+00:00:00.000001", "seg_a")
+
+    assert (await client.get("/admin/segments", params={"cursor": cursor})).status_code == 200
 
 
 async def test_segment_of_another_project_does_not_exist(

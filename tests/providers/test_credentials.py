@@ -51,6 +51,11 @@ def test_service_account_says_who_it_is() -> None:
     assert len(account.fingerprint) == 64
 
 
+@pytest.mark.parametrize("project_id", ["fanfare-demo", "a" * 30, "example.com:api-project-1"])
+def test_project_ids_that_google_gave_out_are_taken(project_id: str) -> None:
+    assert parse_service_account(service_account(project_id=project_id)).project_id == project_id
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -60,7 +65,19 @@ def test_service_account_says_who_it_is() -> None:
         {"private_key": "nonsense"},
         {"private_key": pem(apns_key())},
         {"private_key_id": 7},
+        {"project_id": "../../x?y"},
+        {"project_id": "demo/../other"},
+        {"project_id": "demo\r\nHost: x"},
+        {"project_id": "demo\n"},
+        {"project_id": "Demo"},
+        {"project_id": "demo-"},
+        {"project_id": "a" * 31},
+        {"project_id": "nodots:demo"},
         {"client_email": ""},
+        {"client_email": "nobody"},
+        {"client_email": "a@b"},
+        {"client_email": "a@demo.iam.gserviceaccount.com\r\nX: y"},
+        {"client_email": "a@" + ".".join(["b" * 60] * 5)},
         {"token_uri": None},
         {"token_uri": "http://oauth2.googleapis.com/token"},
         {"token_uri": "https://oauth2.googleapis.com.evil.example/token"},
