@@ -16,7 +16,7 @@ from fanfare.models import CampaignStatus, Lane, ProjectCtx, SkipReason
 from fanfare.segments.compiler import compile_rule
 from fanfare.segments.errors import InvalidRules, RulesTooDeep
 from fanfare.segments.grammar import parse_rules
-from workflows.campaign import WRONG_CREDENTIAL
+from workflows.canary import WRONG_CREDENTIAL
 from workflows.stubs import Audience, Begun, CampaignActivities, CampaignKey, EndInput, LaneRange
 
 log = structlog.get_logger()

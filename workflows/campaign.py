@@ -1,13 +1,11 @@
 """PushCampaign: the life of one campaign, from its time to its last outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import reduce
-from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -15,6 +13,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from fanfare.models import CampaignStatus, Lane
 from workflows import queues
 from workflows.attributes import STATUS
+from workflows.canary import looks_wrong, wrong_credential
+from workflows.progress import CampaignInput, LaneProgress, Progress
 from workflows.stubs import (
     Audience,
     BatchActivities,
@@ -29,12 +29,6 @@ from workflows.stubs import (
 # Batches in flight per lane. From about ten on an activity costs half of what it costs alone, and
 # a hundred bring nothing more.
 WINDOW = 16
-
-# When devices that look like another app's mean that the credential is wrong.
-WRONG_CREDENTIAL = "WRONG_ENVIRONMENT_OR_TOPIC"
-CANARY = 20
-ENOUGH_TO_JUDGE = 200
-WRONG_SHARE = 0.2
 
 # Batches at once per lane that are returned to for what they owe: fresh ones are not starved.
 SWEEPERS = 4
@@ -53,34 +47,6 @@ RETRY = RetryPolicy(
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=60),
 )
-
-
-class LaneProgress(BaseModel):
-    """Where a lane stands: the next batch, the counts, and the batches that owe messages."""
-
-    next: int
-    counts: BatchResult = BatchResult()
-    owing: dict[int, BatchResult] = Field(default_factory=dict)
-
-
-class Progress(BaseModel):
-    """What a run hands to the next when it continues as new."""
-
-    model_config = ConfigDict(frozen=True)
-
-    audience: Audience
-    lanes: dict[Lane, LaneProgress]
-
-
-class CampaignInput(BaseModel):
-    """Which campaign, and when. A run that continues another carries its progress."""
-
-    model_config = ConfigDict(frozen=True)
-
-    project_id: UUID
-    campaign_id: UUID
-    scheduled_at: datetime | None = None
-    progress: Progress | None = None
 
 
 @workflow.defn(name="PushCampaign")
@@ -202,7 +168,7 @@ class PushCampaign:
         """Return to batches that owe messages, each when the first of them is due."""
         progress = self._lanes[lane.lane]
         while not self._resting and (progress.next < lane.end or progress.owing):
-            number = _first_due(progress.owing)
+            number = progress.first_due()
             if number is None:
                 await workflow.wait_condition(
                     lambda: self._resting or bool(progress.owing) or progress.next == lane.end
@@ -253,8 +219,8 @@ class PushCampaign:
         if result.owed:
             progress.owing[number] = result
         self._show_counts()
-        if _looks_wrong(progress.counts):
-            self._failure = self._failure or _wrong_credential(lane)
+        if looks_wrong(progress.counts):
+            self._failure = self._failure or wrong_credential(lane)
 
     def _continue_if_unsent(self) -> None:
         assert self._audience is not None
@@ -335,29 +301,3 @@ class PushCampaign:
             f"| {self._audience.size:,} | {counts.sent:,} | {counts.failed:,} "
             f"| {counts.skipped:,} | {counts.unknown:,} | {self._audience.size - final:,} |"
         )
-
-
-def _looks_wrong(counts: BatchResult) -> bool:
-    """Whether so many devices were refused as another app's that the credential must be wrong.
-
-    Every one of the canary, or a fifth of the first few hundred (providers' decision table).
-    """
-    asked = counts.sent + counts.failed
-    return (asked >= CANARY and counts.suspects == asked) or (
-        asked >= ENOUGH_TO_JUDGE and counts.suspects > asked * WRONG_SHARE
-    )
-
-
-def _wrong_credential(lane: Lane) -> ApplicationError:
-    return ApplicationError(
-        f"Too many devices of {lane} were refused as not of this app. Check the credential: "
-        "environment and bundle id for APNs, the Firebase project for FCM. No device was "
-        "deactivated.",
-        type=WRONG_CREDENTIAL,
-    )
-
-
-def _first_due(owing: Mapping[int, BatchResult]) -> int | None:
-    """Which of the batches that owe messages is due first."""
-    due = [(result.due_at, number) for number, result in owing.items() if result.due_at]
-    return min(due)[1] if due else None

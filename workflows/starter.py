@@ -17,7 +17,8 @@ from fanfare.entities import Campaign
 from fanfare.errors import WorkerUnavailable
 from fanfare.temporal import CALL_TIMEOUT, answering
 from workflows import attributes, queues
-from workflows.campaign import CampaignInput, PushCampaign
+from workflows.campaign import PushCampaign
+from workflows.progress import CampaignInput
 from workflows.stubs import TestKey
 from workflows.testpush import SendTestPush
 
@@ -66,13 +67,6 @@ async def is_running(client: Client, campaign_id: UUID) -> bool:
                 return False
             raise
         return description.status is WorkflowExecutionStatus.RUNNING
-
-
-async def cancel(client: Client, campaign_id: UUID) -> None:
-    """Tell the campaign's workflow to send nothing more. Raises TemporalUnavailable."""
-    async with answering():
-        handle = client.get_workflow_handle(workflow_id(campaign_id))
-        await handle.signal(PushCampaign.cancel, rpc_timeout=CALL_TIMEOUT)
 
 
 async def send_test(client: Client, project_id: UUID, test_id: UUID) -> None:

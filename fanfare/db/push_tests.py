@@ -99,10 +99,9 @@ async def delete(conn: AsyncConnection, project: ProjectCtx, test_id: UUID) -> N
     await conn.execute(sa.delete(push_tests).where(*_is(project, test_id)))
 
 
-async def delete_before(conn: AsyncConnection, moment: datetime) -> int:
-    """Forget the test pushes that nobody fetched. Returns how many there were."""
-    done = await conn.execute(sa.delete(push_tests).where(push_tests.c.created_at < moment))
-    return done.rowcount
+async def delete_before(conn: AsyncConnection, moment: datetime) -> None:
+    """Forget the test pushes that nobody fetched."""
+    await conn.execute(sa.delete(push_tests).where(push_tests.c.created_at < moment))
 
 
 def _is(project: ProjectCtx, test_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:

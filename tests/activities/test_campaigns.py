@@ -31,7 +31,7 @@ from fanfare.models import (
     Verdict,
 )
 from tests.activities.scene import FakeProvider, attempt, campaign, devices, ledger, stats
-from workflows.campaign import WRONG_CREDENTIAL
+from workflows.canary import WRONG_CREDENTIAL
 from workflows.stubs import Audience, CampaignKey, EndInput
 
 STRANGER = Outcome(

@@ -11,7 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from workflows import WORKFLOWS
-from workflows.campaign import CampaignInput
+from workflows.progress import CampaignInput
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 

@@ -12,7 +12,8 @@ from temporalio.worker import Worker
 from fanfare.ids import new_id
 from tests.workflows.fakes import FakeActivities
 from workflows import WORKFLOWS, queues
-from workflows.campaign import CampaignInput, PushCampaign
+from workflows.campaign import PushCampaign
+from workflows.progress import CampaignInput
 
 
 @asynccontextmanager

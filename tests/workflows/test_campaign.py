@@ -9,7 +9,8 @@ from temporalio.testing import WorkflowEnvironment
 from fanfare.models import CampaignStatus
 from tests.workflows.fakes import BATCH, FakeActivities, audience_of, failure
 from tests.workflows.running import serving, start, until
-from workflows.campaign import WINDOW, WRONG_CREDENTIAL, PushCampaign
+from workflows.campaign import WINDOW, PushCampaign
+from workflows.canary import WRONG_CREDENTIAL
 from workflows.stubs import BatchResult
 
 TIMEOUT = 60

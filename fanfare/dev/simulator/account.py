@@ -71,14 +71,6 @@ class Account:
     def certificate_key_file(self) -> Path:
         return self.directory / "server-key.pem"
 
-    @property
-    def key_p8_file(self) -> Path:
-        return self.directory / "AuthKey.p8"
-
-    @property
-    def service_account_file(self) -> Path:
-        return self.directory / "service-account.json"
-
 
 def prepare(directory: Path) -> Account:
     """Return the account in `directory`; what is missing there is made. Secrets are mode 0600."""

@@ -22,7 +22,6 @@ from fanfare.dev.simulator.script import Rule, RuleReport
 from fanfare.models import Environment
 
 LINES_PER_CHUNK = 2000
-SHUTDOWN_S = 0.5
 
 
 class Controlled(Protocol):

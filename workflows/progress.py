@@ -1,0 +1,42 @@
+"""What a campaign's run is given, and what it hands to the next when it continues as new."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fanfare.models import Lane
+from workflows.stubs import Audience, BatchResult
+
+
+class LaneProgress(BaseModel):
+    """Where a lane stands: the next batch, the counts, and the batches that owe messages."""
+
+    next: int
+    counts: BatchResult = BatchResult()
+    owing: dict[int, BatchResult] = Field(default_factory=dict)
+
+    def first_due(self) -> int | None:
+        """Which of the batches that owe messages is due first."""
+        due = [(result.due_at, number) for number, result in self.owing.items() if result.due_at]
+        return min(due)[1] if due else None
+
+
+class Progress(BaseModel):
+    """What a run hands to the next when it continues as new."""
+
+    model_config = ConfigDict(frozen=True)
+
+    audience: Audience
+    lanes: dict[Lane, LaneProgress]
+
+
+class CampaignInput(BaseModel):
+    """Which campaign, and when. A run that continues another carries its progress."""
+
+    model_config = ConfigDict(frozen=True)
+
+    project_id: UUID
+    campaign_id: UUID
+    scheduled_at: datetime | None = None
+    progress: Progress | None = None
