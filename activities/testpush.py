@@ -1,6 +1,7 @@
 """The activity `send_test_push`."""
 
 import asyncio
+from dataclasses import replace
 
 from temporalio import activity
 
@@ -9,7 +10,16 @@ from fanfare.db import push_tests
 from fanfare.db.engine import Database
 from fanfare.db.push_tests import PushTest, TestResult, TestTarget
 from fanfare.errors import InvalidCredential
-from fanfare.models import ErrorCode, Lane, Outcome, ProjectCtx, Target, Verdict
+from fanfare.models import (
+    ErrorCode,
+    Lane,
+    Outcome,
+    ProjectCtx,
+    ProviderName,
+    Target,
+    Verdict,
+)
+from fanfare.payload import apns_id
 from fanfare.providers import Notification, Send
 from workflows.stubs import TestKey, TestPushActivities
 
@@ -35,7 +45,7 @@ class TestPushes(TestPushActivities):
         lanes = {target.lane for target in test.targets}
         senders = {lane: await self._sender(project, test, lane) for lane in lanes}
         asking = [
-            _ask(senders[target.lane], target, place) for place, target in enumerate(test.targets)
+            _ask(senders[target.lane], test, place) for place, target in enumerate(test.targets)
         ]
         results = await asyncio.gather(*asking)
         async with self._database.transaction() as conn:
@@ -52,11 +62,14 @@ class TestPushes(TestPushActivities):
         return sender.provider.prepare(Notification(test.id, test.content))
 
 
-async def _ask(sender: Send | TestResult, target: TestTarget, place: int) -> TestResult:
+async def _ask(sender: Send | TestResult, test: PushTest, place: int) -> TestResult:
     if isinstance(sender, TestResult):
         return sender
-    (answered,) = [group async for group in sender([_numbered(target, place)])]
-    return _result(answered[0][1])
+    (answered,) = [group async for group in sender([_numbered(test.targets[place], place)])]
+    ((target, outcome),) = answered
+    if test.targets[place].lane.provider is ProviderName.APNS and outcome.verdict is Verdict.SENT:
+        outcome = replace(outcome, provider_message_id=apns_id(test.id, target.token_id))
+    return _result(outcome)
 
 
 def _numbered(target: TestTarget, place: int) -> Target:

@@ -31,7 +31,7 @@ from workflows.stubs import (
 WINDOW = 16
 
 # Batches at once per lane that are returned to for what they owe: fresh ones are not starved.
-SWEEPERS = 4
+SWEPT_AT_ONCE = 4
 
 SHORT = timedelta(seconds=30)
 # One pass of a batch: however long the provider, or our own pace, holds it back.
@@ -153,39 +153,43 @@ class PushCampaign:
         await workflow.wait_condition(lambda: self._stopping or sending.done())
 
     async def _send_lane(self, lane: LaneRange) -> None:
-        """The canary by itself, then the window's slots beside each other, then what is owed."""
+        """The canary by itself, then the window's slots, and beside them what is owed."""
         if self._lanes[lane.lane].next == lane.first:
             await self._send_next(lane)
-        slots = [self._slot(lane) for _ in range(WINDOW)]
-        sweepers = [self._sweep(lane) for _ in range(SWEEPERS)]
-        await asyncio.gather(*slots, *sweepers)
+        slots = asyncio.gather(*(self._slot(lane) for _ in range(WINDOW)))
+        await self._sweep(lane.lane, slots)
+        await slots
 
     async def _slot(self, lane: LaneRange) -> None:
         while not self._resting and self._lanes[lane.lane].next < lane.end:
             await self._send_next(lane)
 
-    async def _sweep(self, lane: LaneRange) -> None:
-        """Return to batches that owe messages, each when the first of them is due."""
-        progress = self._lanes[lane.lane]
-        while not self._resting and (progress.next < lane.end or progress.owing):
-            number = progress.first_due()
-            if number is None:
-                await workflow.wait_condition(
-                    lambda: self._resting or bool(progress.owing) or progress.next == lane.end
-                )
-            elif await self._is_due(progress.owing[number]) and number in progress.owing:
-                await self._send_batch(lane.lane, number)
+    async def _sweep(self, lane: Lane, slots: "asyncio.Future[list[None]]") -> None:
+        """Return to batches that owe messages, when the first of these is due."""
+        progress = self._lanes[lane]
 
-    async def _is_due(self, owing: BatchResult) -> bool:
-        """Wait for the time of what is owed; false where the run must rest before it."""
-        assert owing.due_at is not None
-        left = owing.due_at - workflow.now()
-        if left > timedelta(0):
+        def is_worth_a_look() -> bool:
+            return self._resting or bool(progress.owing) or slots.done()
+
+        while not self._resting and (progress.owing or not slots.done()):
+            await workflow.wait_condition(is_worth_a_look)
+            await self._wait_for_first_due(progress)
+            await self._send_due(lane)
+
+    async def _send_due(self, lane: Lane) -> None:
+        if not self._resting:
+            due = self._lanes[lane].due_by(workflow.now())[:SWEPT_AT_ONCE]
+            await asyncio.gather(*(self._send_batch(lane, number) for number in due))
+
+    async def _wait_for_first_due(self, progress: LaneProgress) -> None:
+        first = progress.first_due()
+        if first is not None and first > workflow.now():
             with suppress(TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._resting, timeout=left, timeout_summary="owed messages are due"
+                    lambda: self._resting or progress.first_due() != first,
+                    timeout=first - workflow.now(),
+                    timeout_summary="owed messages are due",
                 )
-        return not self._resting
 
     @property
     def _resting(self) -> bool:

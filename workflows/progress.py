@@ -16,10 +16,13 @@ class LaneProgress(BaseModel):
     counts: BatchResult = BatchResult()
     owing: dict[int, BatchResult] = Field(default_factory=dict)
 
-    def first_due(self) -> int | None:
-        """Which of the batches that owe messages is due first."""
-        due = [(result.due_at, number) for number, result in self.owing.items() if result.due_at]
-        return min(due)[1] if due else None
+    def first_due(self) -> datetime | None:
+        """When the first of what is owed is due."""
+        return min((result.due_at for result in self.owing.values() if result.due_at), default=None)
+
+    def due_by(self, now: datetime) -> list[int]:
+        """Which batches owe messages that are due, by number."""
+        return [n for n, owes in self.owing.items() if owes.due_at is None or owes.due_at <= now]
 
 
 class Progress(BaseModel):

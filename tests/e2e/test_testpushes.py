@@ -58,7 +58,9 @@ def test_it_goes_to_a_token_that_nobody_registered(http: httpx.Client) -> None:
         json={**HELLO, "device_token": "<C3C3 " + "c3" * 30 + ">", "provider": "apns"},
     )
 
-    assert [one["status"] for one in answer.json()["data"]["devices"]] == ["sent"]
+    (device,) = answer.json()["data"]["devices"]
+    assert device["status"] == "sent"
+    assert str(UUID(device["provider_message_id"])) == device["provider_message_id"]
 
 
 def test_a_user_without_a_device_is_422(http: httpx.Client) -> None:

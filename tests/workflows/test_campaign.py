@@ -201,6 +201,7 @@ async def test_batches_that_owe_messages_hold_up_no_other(
         counts = await handle.query(PushCampaign.counts)
 
     assert ended == "sent"
+    assert (await handle.describe()).run_id == handle.first_execution_run_id
     assert sorted(activities.batches[: 3 * WINDOW]) == list(range(3 * WINDOW))
     assert sorted(activities.batches[3 * WINDOW :]) == list(range(3 * WINDOW))
     assert counts.sent == 3 * WINDOW * 10
