@@ -218,6 +218,8 @@ class PushCampaign:
         except ActivityError as error:
             self._note(error)
             return
+        if result.stopped:
+            return
         progress = self._lanes[lane]
         progress.counts = progress.counts.plus(result.minus(before))
         if result.owed:

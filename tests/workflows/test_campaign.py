@@ -207,6 +207,22 @@ async def test_batches_that_owe_messages_hold_up_no_other(
     assert counts.sent == 3 * WINDOW * 10
 
 
+async def test_a_batch_that_is_left_keeps_what_it_had_counted(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    due_at = await temporal_env.get_current_time()
+    answers = iter([BatchResult(sent=9, owed=1, due_at=due_at), BatchResult(stopped=True)])
+    activities = FakeActivities(audience_of(apns=1), on_batch=lambda _: next(answers))
+
+    async with serving(temporal_env.client, activities):
+        handle = await start(temporal_env.client)
+        await _result(handle)
+        counts = await handle.query(PushCampaign.counts)
+
+    assert activities.batches == [0, 0]
+    assert counts.sent == 9
+
+
 async def test_a_stopped_campaign_does_not_wait_for_what_is_owed(
     temporal_env: WorkflowEnvironment,
 ) -> None:
