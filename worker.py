@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 
 from activities.batches import Batches
 from activities.campaigns import Campaigns
+from activities.segments import Segments
 from activities.senders import Senders
 from activities.stores import Stores
 from activities.testpush import TestPushes
@@ -44,6 +45,9 @@ RECONNECT_SECONDS = 2.0
 
 # A statement of the send path takes a millisecond or two: so many serve far more batches.
 LEDGER_CONNECTIONS = 10
+
+# Of the database's ten connections; the others are for campaigns, which do not wait for segments.
+REFRESHES_AT_ONCE = 2
 
 log = structlog.get_logger()
 
@@ -96,11 +100,21 @@ def _workers(
             tests.send_test_push,
             upkeep.keep_tables,
             upkeep.reconcile_campaigns,
+            upkeep.reconcile_refreshes,
         ],
         max_concurrent_activities=50,
         graceful_shutdown_timeout=GRACE,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+    )
+    segments = Segments(stores.database)
+    refresher = Worker(
+        client,
+        task_queue=queues.SEGMENTS,
+        activities=[segments.list_segments, segments.refresh_segment],
+        max_concurrent_activities=REFRESHES_AT_ONCE,
+        graceful_shutdown_timeout=GRACE,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
     lanes = [
         Worker(
@@ -113,7 +127,7 @@ def _workers(
         )
         for provider in ProviderName
     ]
-    return [main, *lanes]
+    return [main, refresher, *lanes]
 
 
 async def _connect(stopping: asyncio.Event) -> Client | None:

@@ -9,11 +9,11 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 
-from fanfare.db import campaigns, idempotency, partitions, push_tests
+from fanfare.db import campaigns, idempotency, partitions, projects, push_tests
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign
 from fanfare.errors import TemporalUnavailable
-from workflows import starter
+from workflows import refreshes, starter
 from workflows.stubs import UpkeepActivities
 
 # Younger rows belong to a request that may still be starting their workflow.
@@ -60,6 +60,33 @@ class Upkeep(UpkeepActivities):
         async with self._database.transaction() as conn:
             await push_tests.delete_before(conn, now - KEEP_TESTS)
             await idempotency.delete_expired(conn)
+
+    @activity.defn(name="reconcile_refreshes")
+    async def reconcile_refreshes(self) -> int:
+        """Give every project without one its Schedule. A second run finds none.
+
+        Such projects are older than the refresh, were made while Temporal was away, or had theirs
+        in a Temporal service that lost its state. Nothing is deleted: what else is scheduled in
+        the namespace may be another's.
+        """
+        scheduled = await refreshes.scheduled_projects(self._temporal)
+        made, last = 0, None
+        while found := await self._projects(last):
+            missing = [each for each in found if each not in scheduled]
+            for first in range(0, len(missing), AT_ONCE):
+                some = missing[first : first + AT_ONCE]
+                await asyncio.gather(*(self._schedule_refresh(each) for each in some))
+                activity.heartbeat()
+            made, last = made + len(missing), found[-1]
+        return made
+
+    async def _projects(self, last: UUID | None) -> Sequence[UUID]:
+        async with self._database.transaction() as conn:
+            return await projects.ids_after(conn, last, PAGE)
+
+    async def _schedule_refresh(self, project_id: UUID) -> None:
+        await refreshes.ensure_schedule(self._temporal, project_id)
+        log.info("refresh_scheduled", project_id=str(project_id))
 
     async def _open_campaigns(self, before: datetime, last: UUID | None) -> Sequence[Campaign]:
         async with self._database.transaction() as conn:

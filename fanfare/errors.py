@@ -101,6 +101,18 @@ class SegmentExists(FanfareError):
     """The chosen segment id is taken."""
 
 
+class SegmentInUse(FanfareError):
+    """A campaign that is still to be sent names the segment."""
+
+
+class SegmentNotEvaluated(FanfareError):
+    """The segment's rules could not be evaluated."""
+
+
+class SystemSegmentReadOnly(FanfareError):
+    """A segment that every project has; nobody changes or deletes it."""
+
+
 class NoActiveTokens(FanfareError):
     """A test push to a user without a device that can take it."""
 
@@ -139,6 +151,10 @@ class Unavailable(FanfareError):
 
 class DatabaseUnavailable(Unavailable):
     """PostgreSQL cannot be reached, or refuses new work."""
+
+
+class QueryTookTooLong(DatabaseUnavailable):
+    """PostgreSQL gave the query up when its time had run out."""
 
 
 class TransactionConflict(DatabaseUnavailable):

@@ -4,7 +4,8 @@
 """
 
 from workflows.campaign import PushCampaign
+from workflows.segments import RefreshSegments
 from workflows.testpush import SendTestPush
 from workflows.upkeep import Upkeep
 
-WORKFLOWS = (PushCampaign, SendTestPush, Upkeep)
+WORKFLOWS = (PushCampaign, RefreshSegments, SendTestPush, Upkeep)

@@ -1,8 +1,10 @@
-"""Task queues: one for workflows and what concerns a campaign as a whole, one per provider."""
+"""Task queues: one for workflows and what concerns a campaign as a whole, one per provider, and one
+for the refresh of segments, which is heavy on the database and never urgent."""
 
 from fanfare.models import Lane, ProviderName
 
 MAIN = "fanfare"
+SEGMENTS = "fanfare-segments"
 
 
 def of_provider(provider: ProviderName) -> str:

@@ -108,6 +108,35 @@ class TestKey(Message):
     test_id: UUID
 
 
+class SegmentPage(Message):
+    """Which segments: so many of a project's, by their ids, from the first one after `after`."""
+
+    project_id: UUID
+    after: str | None
+    limit: int
+
+
+class SegmentIds(Message):
+    """Segments by their ids, which are names that an operator gave and no secrets."""
+
+    ids: Sequence[str]
+
+
+class SegmentKey(Message):
+    """Which segment, and whose."""
+
+    project_id: UUID
+    segment_id: str
+
+
+class SegmentCounts(Message):
+    """How many users a segment holds now, and how many of them are new, or left."""
+
+    users: int
+    entered: int
+    left: int
+
+
 class CampaignActivities:
     """What concerns a campaign as a whole. Task queue: `queues.MAIN`."""
 
@@ -150,6 +179,18 @@ class TestPushActivities:
         raise NotImplementedError
 
 
+class SegmentActivities:
+    """The snapshot of who is in which segment. Task queue: `queues.SEGMENTS`."""
+
+    @activity.defn(name="list_segments")
+    async def list_segments(self, page: SegmentPage) -> SegmentIds:
+        raise NotImplementedError
+
+    @activity.defn(name="refresh_segment")
+    async def refresh_segment(self, key: SegmentKey) -> SegmentCounts:
+        raise NotImplementedError
+
+
 class UpkeepActivities:
     """What keeps the system in order. Task queue: `queues.MAIN`."""
 
@@ -159,4 +200,8 @@ class UpkeepActivities:
 
     @activity.defn(name="keep_tables")
     async def keep_tables(self) -> None:
+        raise NotImplementedError
+
+    @activity.defn(name="reconcile_refreshes")
+    async def reconcile_refreshes(self) -> int:
         raise NotImplementedError

@@ -11,7 +11,8 @@ SHORT = timedelta(minutes=5)
 
 @workflow.defn(name="Upkeep")
 class Upkeep:
-    """Starts the workflow of every campaign that has none, and prepares the tables ahead."""
+    """Starts the workflow of every campaign that has none, prepares the tables ahead, and gives
+    every project the Schedule that refreshes its segments."""
 
     @workflow.run
     async def run(self) -> int:
@@ -19,8 +20,16 @@ class Upkeep:
         await workflow.execute_activity_method(
             UpkeepActivities.keep_tables, start_to_close_timeout=SHORT, summary="keep tables"
         )
-        return await workflow.execute_activity_method(
+        taken_up = await workflow.execute_activity_method(
             UpkeepActivities.reconcile_campaigns,
             start_to_close_timeout=SHORT,
             summary="reconcile campaigns",
         )
+        # Runs that began under the code before this step go on without it.
+        if workflow.patched("reconcile-refreshes"):
+            await workflow.execute_activity_method(
+                UpkeepActivities.reconcile_refreshes,
+                start_to_close_timeout=SHORT,
+                summary="reconcile refreshes",
+            )
+        return taken_up

@@ -189,6 +189,21 @@ segments = sa.Table(
     sa.Index("ix_segments_project_id_created_at", "project_id", "created_at", "id"),
 )
 
+# The snapshot of who is in a segment. Without foreign keys, whose triggers would cost more than the
+# rows, a million at a time: who deletes a user or a segment deletes its rows here, and what a
+# refresh under way adds after that, the next one takes out.
+segment_memberships = sa.Table(
+    "segment_memberships",
+    metadata,
+    identifier("project_id"),
+    text("segment_id"),
+    identifier("app_user_id"),
+    moment("entered_at", now=True),
+    # PostgreSQL's own: where the row stands in the table.
+    sa.Column("ctid", sa.types.NullType, system=True),
+    sa.PrimaryKeyConstraint("project_id", "segment_id", "app_user_id"),
+)
+
 idempotency_keys = sa.Table(
     "idempotency_keys",
     metadata,

@@ -12,15 +12,19 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from fanfare.errors import DatabaseUnavailable, TransactionConflict
+from fanfare.errors import DatabaseUnavailable, QueryTookTooLong, TransactionConflict
 from fanfare.models import ProjectCtx
 
 # The role of the HTTP door. Row-level security holds it to the project of the transaction; the
 # worker, whose ids come from its own workflows, connects as the tables' owner.
 API_ROLE = "fanfare_api"
 
+# Reads the audience of every project and nothing else: no device token, and not a word to write.
+AUDIENCE_ROLE = "fanfare_audience"
+
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
+_READ_AUDIENCE = sa.text(f"SET LOCAL ROLE {AUDIENCE_ROLE}")
 _ENTER_PROJECT = sa.text("SELECT set_config('app.project', :project, true)")
 
 
@@ -59,7 +63,7 @@ class Database:
     async def project(self, project: ProjectCtx) -> AsyncIterator[AsyncConnection]:
         """One transaction that sees one project, committed at the end of the block."""
         async with self.transaction() as conn:
-            await conn.execute(_ENTER_PROJECT, {"project": str(project.project_id)})
+            await enter_project(conn, project)
             yield conn
 
     @asynccontextmanager
@@ -74,11 +78,29 @@ class Database:
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             if isinstance(error.__cause__, _CONFLICTS):
                 raise TransactionConflict("Two writers were in each other's way.") from error
+            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+                raise QueryTookTooLong("The query took longer than it may.") from error
             raise DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.") from error
+
+    @asynccontextmanager
+    async def audience(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction in which rules are evaluated. Every statement must name its project.
+
+        Row-level security would do that by itself, but behind it PostgreSQL serves no condition on
+        JSON from an index: the operator might leak what the policy hides (it is not LEAKPROOF).
+        """
+        async with self.transaction() as conn:
+            await conn.execute(_READ_AUDIENCE)
+            yield conn
 
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+
+
+async def enter_project(conn: AsyncConnection, project: ProjectCtx) -> None:
+    """Let the transaction see this project, and no other, from here on."""
+    await conn.execute(_ENTER_PROJECT, {"project": str(project.project_id)})
 
 
 def driver_url(url: str) -> str:

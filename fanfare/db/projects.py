@@ -1,5 +1,6 @@
 """The table `projects`. It stands outside the wall: an operator lists all of them."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,6 +27,14 @@ async def get(conn: AsyncConnection, project: ProjectCtx) -> Project:
     if row is None:
         raise ProjectNotFound(f"There is no project {project.project_id}.")
     return _project(row)
+
+
+async def ids_after(conn: AsyncConnection, after: UUID | None, limit: int) -> Sequence[UUID]:
+    """The ids of all projects in their order, from the first one after `after`."""
+    statement = sa.select(projects.c.id).order_by(projects.c.id).limit(limit)
+    if after is not None:
+        statement = statement.where(projects.c.id > after)
+    return list((await conn.execute(statement)).scalars())
 
 
 async def page(conn: AsyncConnection, request: PageRequest) -> Page[Project]:

@@ -14,6 +14,7 @@ from fanfare.db.audience_tables import (
     idempotency_keys,
     projects,
     push_tokens,
+    segment_memberships,
     segments,
     user_entitlements,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "push_owed",
     "push_tests",
     "push_tokens",
+    "segment_memberships",
     "segments",
     "user_entitlements",
 ]

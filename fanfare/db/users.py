@@ -12,6 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fanfare.db import memberships
 from fanfare.db.rows import Page, PageRequest, page_of
 from fanfare.db.tables import app_users
 from fanfare.entities import User
@@ -175,10 +176,12 @@ async def note_seen(conn: AsyncConnection, project: ProjectCtx, user_id: UUID) -
 
 
 async def delete(conn: AsyncConnection, project: ProjectCtx, external_id: str) -> None:
-    """Remove a user with tokens and entitlements, for good. Raises UserNotFound."""
-    statement = sa.delete(app_users).where(*_is(project, external_id))
-    if (await conn.execute(statement)).rowcount == 0:
+    """Remove a user with tokens, entitlements and memberships, for good. Raises UserNotFound."""
+    statement = sa.delete(app_users).where(*_is(project, external_id)).returning(app_users.c.id)
+    user_id = (await conn.execute(statement)).scalar_one_or_none()
+    if user_id is None:
         raise _not_found()
+    await memberships.delete_of_user(conn, project, user_id)
 
 
 async def page(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     not_,
     or_,
+    select,
     table,
     true,
 )
@@ -109,7 +110,8 @@ def _owns(rows: FromClause, condition: ColumnElement[bool]) -> ColumnElement[boo
         rows.c.project_id == literal_column("app_users.project_id", UUID()),
         rows.c.app_user_id == literal_column("app_users.id", UUID()),
     )
-    return exists().where(mine, condition).correlate(None)
+    # A constant and not `*`, which would ask for the right to read every column.
+    return exists(select(literal_column("1")).where(mine, condition).correlate(None))
 
 
 def _user_column(field: Field) -> AnyColumn:

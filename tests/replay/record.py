@@ -1,4 +1,4 @@
-"""Record a history per path of PushCampaign: `python -m tests.replay.record v2`.
+"""Record a history per path of each workflow: `python -m tests.replay.record v2 [path ...]`.
 
 Run it when a new version's paths are to be kept. Histories that are there are never rewritten:
 they are what workflows of that version, still running somewhere, have lived through.
@@ -7,7 +7,7 @@ they are what workflows of that version, still running somewhere, have lived thr
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,21 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
 from fanfare.dev import temporal_server
-from tests.workflows.fakes import FakeActivities, audience_of, failure
+from tests.workflows.fakes import FakeActivities, FakeUpkeep, audience_of, failure
+from tests.workflows.refreshing import FakeSegments, refreshing
+from tests.workflows.refreshing import start as start_refresh
 from tests.workflows.running import serving, start
-from workflows import attributes
+from workflows import WORKFLOWS, attributes, queues
 from workflows.campaign import PushCampaign
+from workflows.upkeep import Upkeep
 
 HISTORIES = Path(__file__).parent / "histories"
 
 Handle = WorkflowHandle[PushCampaign, str]
+AnyHandle = WorkflowHandle[Any, Any]  # Any: of whichever workflow
 
 
 async def immediate(client: Client) -> Handle:
@@ -51,7 +56,27 @@ async def failed_by_refused_credentials(client: Client) -> Handle:
     return await _ended(client, activities)
 
 
-PATHS: dict[str, Callable[[Client], Awaitable[Handle]]] = {
+async def refresh_of_every_segment(client: Client) -> AnyHandle:
+    segments = FakeSegments(["seg_a", "seg_b", "seg_c"], broken=frozenset({"seg_b"}))
+    return await _refreshed(client, segments)
+
+
+async def refresh_of_one_segment(client: Client) -> AnyHandle:
+    return await _refreshed(client, FakeSegments([]), "seg_a")
+
+
+async def upkeep(client: Client) -> AnyHandle:
+    keeping = FakeUpkeep()
+    activities = [keeping.keep_tables, keeping.reconcile_campaigns, keeping.reconcile_refreshes]
+    async with Worker(client, task_queue=queues.MAIN, workflows=WORKFLOWS, activities=activities):
+        handle = await client.start_workflow(
+            Upkeep.run, id="fanfare-upkeep", task_queue=queues.MAIN
+        )
+        await handle.result()
+    return handle
+
+
+PATHS: dict[str, Callable[[Client], Awaitable[AnyHandle]]] = {
     path.__name__: path
     for path in (
         immediate,
@@ -59,23 +84,26 @@ PATHS: dict[str, Callable[[Client], Awaitable[Handle]]] = {
         cancelled_while_waiting,
         failed_without_its_segment,
         failed_by_refused_credentials,
+        refresh_of_every_segment,
+        refresh_of_one_segment,
+        upkeep,
     )
 }
 
 
-async def record(version: str) -> None:
-    """Write the histories of every path of this version that are not there yet."""
+async def record(version: str, only: Collection[str]) -> None:
+    """Write the histories of this version that are not there yet: of every path, or of some."""
     async with await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
         dev_server_existing_path=str(temporal_server.binary()),
         search_attributes=attributes.ALL,
         identity="recorder",
     ) as env:
-        for name, path in PATHS.items():
-            await _write(env.client, await path(env.client), f"{version}-{name}")
+        for name in only or PATHS:
+            await _write(env.client, await PATHS[name](env.client), f"{version}-{name}")
 
 
-async def _write(client: Client, handle: Handle, name: str) -> None:
+async def _write(client: Client, handle: AnyHandle, name: str) -> None:
     """One file per run: a wait and the sending after it are two."""
     runs = [run async for run in client.list_workflows(f"WorkflowId = '{handle.id}'")]
     for number, run in enumerate(sorted(runs, key=lambda run: run.start_time), start=1):
@@ -116,9 +144,18 @@ async def _ended(
     return handle
 
 
+async def _refreshed(
+    client: Client, segments: FakeSegments, segment_id: str | None = None
+) -> AnyHandle:
+    async with refreshing(client, segments):
+        handle = await start_refresh(client, segment_id)
+        await handle.result()
+    return handle
+
+
 async def _cancel(handle: Handle) -> None:
     await handle.signal(PushCampaign.cancel)
 
 
 if __name__ == "__main__":
-    asyncio.run(record(sys.argv[1]))
+    asyncio.run(record(sys.argv[1], sys.argv[2:]))

@@ -12,6 +12,7 @@ from temporalio.worker import Replayer
 
 from workflows import WORKFLOWS
 from workflows.progress import CampaignInput
+from workflows.segments import RefreshInput, RefreshReport
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
@@ -21,6 +22,9 @@ PATHS = {
     "cancelled_while_waiting",
     "failed_without_its_segment",
     "failed_by_refused_credentials",
+    "refresh_of_every_segment",
+    "refresh_of_one_segment",
+    "upkeep",
 }
 
 
@@ -54,9 +58,30 @@ class ChangedCampaign:
         return "sent"
 
 
+@workflow.defn(name="RefreshSegments")
+class ChangedRefresh:
+    """And of the refresh."""
+
+    @workflow.run
+    async def run(self, refresh: RefreshInput) -> RefreshReport:
+        await workflow.sleep(timedelta(seconds=1))
+        return refresh.report
+
+
+@workflow.defn(name="Upkeep")
+class ChangedUpkeep:
+    """And of the upkeep."""
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.sleep(timedelta(seconds=1))
+        return 0
+
+
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
 async def test_a_changed_workflow_is_caught(file: Path) -> None:
-    replayer = Replayer(workflows=[ChangedCampaign], data_converter=pydantic_data_converter)
+    changed = [ChangedCampaign, ChangedRefresh, ChangedUpkeep]
+    replayer = Replayer(workflows=changed, data_converter=pydantic_data_converter)
 
     replayed = await replayer.replay_workflow(_history(file), raise_on_replay_failure=False)
 

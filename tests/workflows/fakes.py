@@ -20,6 +20,7 @@ from workflows.stubs import (
     CampaignKey,
     EndInput,
     LaneRange,
+    UpkeepActivities,
 )
 
 Answer = TypeVar("Answer")
@@ -98,6 +99,22 @@ class FakeActivities(CampaignActivities, BatchActivities):
             self.close,
             self.finish,
         ]
+
+
+class FakeUpkeep(UpkeepActivities):
+    """Finds everything in order."""
+
+    @activity.defn(name="keep_tables")
+    async def keep_tables(self) -> None:
+        return None
+
+    @activity.defn(name="reconcile_campaigns")
+    async def reconcile_campaigns(self) -> int:
+        return 0
+
+    @activity.defn(name="reconcile_refreshes")
+    async def reconcile_refreshes(self) -> int:
+        return 0
 
 
 def _given(answer: Answer | ApplicationError) -> Answer:

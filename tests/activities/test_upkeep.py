@@ -1,0 +1,58 @@
+"""Every project is refreshed, whatever Temporal had lost or missed."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
+
+from activities.upkeep import Upkeep
+from fanfare.db import migrate, projects
+from fanfare.db.engine import Database
+from fanfare.dev import postgres
+from tests.workflows.refreshing import eventually
+from workflows import refreshes
+
+
+@pytest.fixture
+async def own_database(postgres_port: int) -> AsyncIterator[Database]:
+    """Without the projects of other tests."""
+    postgres.ensure_database(postgres_port, "upkeep")
+    url = postgres.url(postgres_port, "upkeep")
+    migrate.upgrade(url)
+    database = Database(url)
+    yield database
+    await database.close()
+
+
+async def reconcile(database: Database, client: Client) -> int:
+    return int(await ActivityEnvironment().run(Upkeep(database, client).reconcile_refreshes))
+
+
+async def test_a_project_without_its_schedule_is_given_it(
+    own_database: Database, temporal_env: WorkflowEnvironment
+) -> None:
+    client = temporal_env.client
+    async with own_database.transaction() as conn:
+        made = [await projects.create(conn, name) for name in ("one", "two", "three")]
+    ids = {project.id for project in made}
+    await refreshes.ensure_schedule(client, made[0].id)
+
+    async def are_listed() -> bool:
+        return ids <= await refreshes.scheduled_projects(client)
+
+    first = await reconcile(own_database, client)
+    await eventually(are_listed)
+    second = await reconcile(own_database, client)
+    await client.get_schedule_handle(refreshes.schedule_id(made[1].id)).delete()
+
+    async def is_lost() -> bool:
+        return made[1].id not in await refreshes.scheduled_projects(client)
+
+    await eventually(is_lost)
+    third = await reconcile(own_database, client)
+
+    # The list of Schedules is a moment behind, so the one that was there may be tried too.
+    assert first in {2, 3}
+    assert (second, third) == (0, 1)
+    assert (await client.get_schedule_handle(refreshes.schedule_id(made[1].id)).describe()).id
