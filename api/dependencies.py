@@ -40,11 +40,19 @@ async def _operator_connection(resources: Deployment) -> AsyncIterator[AsyncConn
         yield conn
 
 
+async def _audience_connection(resources: Deployment) -> AsyncIterator[AsyncConnection]:
+    async with resources.database.audience() as conn:
+        yield conn
+
+
 # The scope "function" ends the transaction before the answer is sent: who reads a 201 can find
 # the row, and a commit that fails is answered as the error that it is.
 Connection = Annotated[AsyncConnection, Depends(_connection, scope="function")]
 # Sees no project's rows; for `projects` and `api_keys`, which stand outside the wall.
 OperatorConnection = Annotated[AsyncConnection, Depends(_operator_connection, scope="function")]
+
+# Evaluates rules; the statement names the project.
+AudienceConnection = Annotated[AsyncConnection, Depends(_audience_connection, scope="function")]
 
 
 def _paging(

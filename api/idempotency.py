@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.bodies import read_body
+from api.bodies import MAX_BODY_BYTES, read_body
 from api.principals import NO_PROJECT, Principal
 from api.resources import Resources
 from fanfare.db import idempotency
@@ -33,17 +33,26 @@ _log = structlog.get_logger()
 
 
 async def run_once(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, principal: Principal
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    principal: Principal,
+    limit: int = MAX_BODY_BYTES,
 ) -> None:
     """Run `app` for the request, or send the answer that the same request had before.
 
+    `limit` is how many bytes its body may have.
+
     Refusals and failures are not kept: the key is free again, for when the cause is mended.
-    Raises InvalidInput, IdempotencyKeyReused, IdempotencyKeyInUse or DatabaseUnavailable.
+    Raises RequestTooLarge, InvalidInput, IdempotencyKeyReused, IdempotencyKeyInUse or
+    DatabaseUnavailable.
     """
     request = Request(scope, receive)
     resources: Resources = request.app.state.resources
     project = principal.project or NO_PROJECT
-    body = await read_body(request.stream())
+    body = await read_body(request.stream(), limit)
     async with resources.database.project(project) as conn:
         found = await idempotency.claim(conn, project, _key_of(request), _hash(request, body))
     if isinstance(found, Answer):

@@ -26,7 +26,7 @@ async def create(
     """
     async with database.project(project) as conn:
         if new.segment_id is not None:
-            await segments.get(conn, project, new.segment_id)
+            await segments.hold(conn, project, new.segment_id)
         campaign = await campaigns.create(conn, project, new)
     if campaign.status is CampaignStatus.SCHEDULED:
         await _start(database, temporal, campaign, before=None)

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
 from api import idempotency
-from api.bodies import decode_body, read_body, refuse_encoded
+from api.bodies import MAX_BODY_BYTES, decode_body, read_body, refuse_encoded
 from api.principals import Requirement
 from fanfare.errors import FieldFault, InvalidInput
 
@@ -26,6 +26,7 @@ class GuardedRoute(APIRoute):
     """
 
     runs_once = True
+    max_body_bytes = MAX_BODY_BYTES
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class GuardedRoute(APIRoute):
         refuse_encoded(request.headers)
         if self._is_keyed(request):
             run = super().handle
-            await idempotency.run_once(run, scope, receive, send, principal=principal)
+            await idempotency.run_once(
+                run, scope, receive, send, principal=principal, limit=self.max_body_bytes
+            )
         else:
             await super().handle(scope, receive, send)
 
@@ -62,7 +65,7 @@ class GuardedRoute(APIRoute):
         async def handle_checked(request: Request) -> Response:
             checked = CheckedRequest(request.scope, request.receive)
             if self.body_field is not None:
-                await checked.load()
+                await checked.load(self.max_body_bytes)
             return await handle(checked)
 
         return handle_checked
@@ -80,9 +83,12 @@ class StreamedRoute(GuardedRoute):
 class CheckedRequest(Request):
     """A request whose body is bounded, and JSON that can be stored."""
 
-    async def load(self) -> None:
-        """Read the body. Raises RequestTooLarge, UnsupportedMediaType or InvalidInput."""
-        self._body = await read_body(self.stream())
+    async def load(self, limit: int) -> None:
+        """Read the body, of `limit` bytes at most.
+
+        Raises RequestTooLarge, UnsupportedMediaType or InvalidInput.
+        """
+        self._body = await read_body(self.stream(), limit)
         if self._body:
             self._json = decode_body(self._body, self.headers)
 

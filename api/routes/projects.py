@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
+import structlog
 from fastapi import APIRouter, Body
 from pydantic import BaseModel
+from temporalio.client import Client
 
 from api import fields
 from api.dependencies import Connection, Deployment, OperatorConnection, Paging, Project
@@ -17,11 +19,15 @@ from fanfare import entities
 from fanfare.db import projects
 from fanfare.db.keys import NewKey
 from fanfare.entities import Scope
+from fanfare.errors import TemporalUnavailable
 from fanfare.models import ProjectCtx
+from workflows import refreshes
 
 router = APIRouter(route_class=GuardedRoute, tags=["projects"])
 
 _EXAMPLES: Mapping[str, object] = {"name": "Acme"}
+
+_log = structlog.get_logger()
 
 
 class ProjectBody(fields.Body):
@@ -43,13 +49,15 @@ class ProjectWithKey(BaseModel):
 )
 async def create_project(
     body: Annotated[ProjectBody, Body(examples=[_EXAMPLES])],
-    conn: OperatorConnection,
     resources: Deployment,
 ) -> Envelope[ProjectWithKey]:
-    """Create a project, with a first key of scope `admin`. Needs an operator key."""
-    project = await projects.create(conn, body.name)
-    first = NewKey("First key", {Scope.ADMIN})
-    key = await issue_key(conn, ProjectCtx(project.id), first, resources.pepper)
+    """Create a project, with a first key of scope `admin` and the system segments. Needs an
+    operator key."""
+    async with resources.database.transaction() as conn:
+        project = await projects.create(conn, body.name)
+        first = NewKey("First key", {Scope.ADMIN})
+        key = await issue_key(conn, ProjectCtx(project.id), first, resources.pepper)
+    await _schedule_refresh(resources.temporal, project.id)
     return Envelope(data=ProjectWithKey(project=project, key=key))
 
 
@@ -81,3 +89,11 @@ async def get_project(id: UUID, conn: OperatorConnection) -> Envelope[entities.P
 async def get_own_project(conn: Connection, project: Project) -> Envelope[entities.Project]:
     """The project of the key."""
     return Envelope(data=await projects.get(conn, project))
+
+
+async def _schedule_refresh(temporal: Client, project_id: UUID) -> None:
+    """Have the project's segments refreshed. Without Temporal the upkeep does it later."""
+    try:
+        await refreshes.ensure_schedule(temporal, project_id)
+    except TemporalUnavailable as error:
+        _log.warning("refresh_not_scheduled", project_id=str(project_id), why=error.message)

@@ -6,6 +6,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fanfare.db import segments
+from fanfare.db.engine import enter_project
 from fanfare.db.rows import Page, PageRequest, page_of
 from fanfare.db.tables import projects
 from fanfare.entities import Project
@@ -15,9 +17,15 @@ from fanfare.models import ProjectCtx
 
 
 async def create(conn: AsyncConnection, name: str) -> Project:
-    """Store a project. Names need not be unique."""
+    """Store a project, with the segments that every project has. Names need not be unique.
+
+    From here on the transaction sees that project.
+    """
     statement = sa.insert(projects).values(id=new_id(), name=name).returning(projects)
-    return _project((await conn.execute(statement)).mappings().one())
+    project = _project((await conn.execute(statement)).mappings().one())
+    await enter_project(conn, ProjectCtx(project.id))
+    await segments.create_system(conn, ProjectCtx(project.id))
+    return project
 
 
 async def get(conn: AsyncConnection, project: ProjectCtx) -> Project:

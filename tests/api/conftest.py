@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -108,3 +109,9 @@ async def restricted(app: FastAPI, tenant: Tenant, *scopes: str, **more: object)
     body = {"name": "Restricted", "scopes": scopes, **more}
     answer = await tenant.client.post("/admin/keys", json=body)
     return open_client(app, answer.json()["data"]["secret"])
+
+
+async def own_segments(client: AsyncClient) -> list[dict[str, Any]]:  # Any: JSON
+    """The project's segments but for those that every project has."""
+    answer = await client.get("/admin/segments")
+    return [each for each in answer.json()["data"] if not each["is_system"]]
