@@ -72,12 +72,16 @@ def lies_within(instant: AnyColumn, window: str) -> ColumnElement[bool]:
     The window is a length in minutes, not in calendar days, so that a day is 24 hours whatever the
     time zone of the session. NULL where the instant is.
     """
+    return and_(instant >= earliest_within(window), instant <= func.now())
+
+
+def earliest_within(window: str) -> ColumnElement[datetime]:
+    """The first instant of a window that ends now."""
     length = read_window(window)
     if length is None:
         raise ValueError(f"not a window: {window}")  # a leaf that parse_rules did not make
     minutes = length // timedelta(minutes=1)
-    earliest = func.now() - func.make_interval(0, 0, 0, 0, 0, minutes)
-    return and_(instant >= earliest, instant <= func.now())
+    return func.now() - func.make_interval(0, 0, 0, 0, 0, minutes)
 
 
 def instant(text: str) -> datetime:

@@ -25,9 +25,11 @@ TIMESTAMP_PATTERN = f"^{_DATE}[Tt ]{_TIME}{_OFFSET}$"
 """RFC 3339 with years 0001 to 9999 and offsets to 14:59; a space may stand for the T.
 PostgreSQL casts it once the fraction is cut to six digits."""
 
-NUMBER_PATTERN = r"^-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?$"
-"""A JSON number, bounded to 40 digits on either side of the point and 3 in the exponent, so that
-no text overflows `numeric`."""
+NUMBER_PATTERN = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$"
+"""A JSON number with 3 digits in the exponent at most. Within MAX_NUMBER_LENGTH no text of it
+overflows `numeric`; bounds on every part would cost PostgreSQL four times as much."""
+
+MAX_NUMBER_LENGTH = 90
 
 _TIMESTAMP = re.compile(TIMESTAMP_PATTERN)
 _WINDOW = re.compile("([1-9][0-9]{0,7})([mhdw])")

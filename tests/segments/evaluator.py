@@ -135,9 +135,8 @@ def _number(found: Json) -> Decimal | None:
 
 
 def _is_bounded(text: str) -> bool:
-    mantissa, _, exponent = text.lower().partition("e")
-    whole, _, fraction = mantissa.lstrip("-").partition(".")
-    return len(whole) <= 40 and len(fraction) <= 40 and len(exponent.lstrip("+-")) <= 3
+    _, _, exponent = text.lower().partition("e")
+    return len(exponent.lstrip("+-")) <= 3
 
 
 def _instant(found: Json) -> timedelta | None:
