@@ -24,9 +24,10 @@ check: $(INSTALLED) ## Format, lint, types, and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Measure the transport, then a campaign of 200,000 through everything
+bench: $(INSTALLED) ## Measure the transport, a campaign of 200,000, and segments of a million
 	@$(BIN)/python -m bench.transport
 	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.segments --plans
 
 format: $(INSTALLED) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
