@@ -1,5 +1,7 @@
 """Asks the database which users a rule matches."""
 
+import json
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    literal_column,
     select,
     table,
     text,
@@ -26,6 +29,15 @@ from sqlalchemy.types import UUID as UUID_TYPE
 
 from fanfare.segments.compiler import compile_rule
 from fanfare.segments.grammar import Rule
+from tests.segments.population import PROJECT, User
+
+# Stands for properties, which are JSON text already and may hold what Python would not write.
+_MARK = "<properties of {}>"
+_RECORD = """
+    id uuid, project_id uuid, external_id text, email text, phone text, display_name text,
+    timezone text, locale text, first_seen_at timestamptz, last_seen_at timestamptz,
+    created_at timestamptz, updated_at timestamptz, properties jsonb
+"""
 
 APP_USERS = table("app_users", column("id", UUID_TYPE()), column("project_id", UUID_TYPE()))
 
@@ -52,6 +64,25 @@ def matching_documents(conn: Connection, rule: Rule, values: list[str]) -> list[
         select(app_users.c.document).where(compile_rule(rule)).order_by(app_users.c.n)
     )
     return list(found.scalars())
+
+
+def matching_people(
+    conn: Connection, rule: Rule, people: Sequence[User]
+) -> tuple[datetime, AbstractSet[UUID]]:
+    """As `matching`, among users that are not stored."""
+    rows = [
+        {"id": user.id, "project_id": PROJECT, **user.columns, "properties": _MARK.format(number)}
+        for number, user in enumerate(people)
+    ]
+    document = json.dumps(rows, default=str)
+    for number, user in enumerate(people):
+        document = document.replace(f'"{_MARK.format(number)}"', user.properties)
+    app_users = text(
+        f"json_to_recordset(CAST(:people AS json)) AS app_users({_RECORD})"
+    ).bindparams(people=document)
+    ids = func.array_agg(literal_column("app_users.id", UUID_TYPE())).filter(compile_rule(rule))
+    now, found = conn.execute(select(func.now(), ids).select_from(app_users)).one()
+    return now, frozenset(found or ())
 
 
 class Explain(Executable, ClauseElement):

@@ -12,15 +12,22 @@ from sqlalchemy.dialects import postgresql
 from fanfare.segments.compiler import compile_rule
 from fanfare.segments.errors import InvalidRules, RulesTooDeep
 from fanfare.segments.grammar import Rule, parse_rules
-from tests.segments.database import APP_USERS, matching, matching_documents, plan_without_scan
+from tests.segments.database import (
+    APP_USERS,
+    matching,
+    matching_documents,
+    matching_people,
+    plan_without_scan,
+)
 from tests.segments.evaluator import matches
-from tests.segments.population import Population
+from tests.segments.people import people
+from tests.segments.population import Population, User
 from tests.segments.rules import doubtful_rules, rules
 
 ANY_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=5_000, deadline=None, suppress_health_check=ANY_SHARED)
+@settings(max_examples=2_500, deadline=None, suppress_health_check=ANY_SHARED)
 @given(raw=rules)
 def test_rule_matches_exactly_the_users_that_the_contract_says(
     segment_connection: Connection, stored: Population, raw: Any
@@ -28,6 +35,16 @@ def test_rule_matches_exactly_the_users_that_the_contract_says(
     now, found = matching(segment_connection, parse_rules(raw))
 
     assert found == {user.id for user in stored.users if matches(raw, user, now)}
+
+
+@settings(max_examples=5_000, deadline=None, suppress_health_check=ANY_SHARED)
+@given(raw=rules, strangers=people())
+def test_rule_matches_exactly_whom_the_contract_says_whoever_comes(
+    segment_connection: Connection, raw: Any, strangers: list[User]
+) -> None:
+    now, found = matching_people(segment_connection, parse_rules(raw), strangers)
+
+    assert found == {user.id for user in strangers if matches(raw, user, now)}
 
 
 @settings(max_examples=1_000, deadline=None, suppress_health_check=ANY_SHARED)
