@@ -3,14 +3,13 @@
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeats import beating
 from fanfare.db import memberships, segments
-from fanfare.db.engine import Database
+from fanfare.db.engine import Database, limit_statements
 from fanfare.db.memberships import Refreshed
 from fanfare.errors import QueryTookTooLong, SegmentNotFound
 from fanfare.models import ProjectCtx
@@ -59,8 +58,7 @@ class Segments(SegmentActivities):
 
 
 async def _refresh(conn: AsyncConnection, project: ProjectCtx, segment_id: str) -> Refreshed:
-    milliseconds = int(STATEMENT_TIMEOUT.total_seconds() * 1000)
-    await conn.execute(text(f"SET LOCAL statement_timeout = {milliseconds}"))
+    await limit_statements(conn, STATEMENT_TIMEOUT)
     await memberships.lock(conn, project, segment_id)
     segment = await segments.hold(conn, project, segment_id)
     rule = compile_rule(parse_rules(segment.rules))

@@ -69,10 +69,10 @@ class Upkeep(UpkeepActivities):
         in a Temporal service that lost its state. Nothing is deleted: what else is scheduled in
         the namespace may be another's.
         """
-        scheduled = await refreshes.scheduled_projects(self._temporal)
+        scheduled = await refreshes.schedule_ids(self._temporal)
         made, last = 0, None
         while found := await self._projects(last):
-            missing = [each for each in found if each not in scheduled]
+            missing = [each for each in found if refreshes.schedule_id(each) not in scheduled]
             for first in range(0, len(missing), AT_ONCE):
                 some = missing[first : first + AT_ONCE]
                 await asyncio.gather(*(self._schedule_refresh(each) for each in some))

@@ -34,12 +34,10 @@ AT_MOST = timedelta(hours=1)
 # How long a caller of the HTTP API waits for a segment; few take longer than a second or two.
 PATIENCE = timedelta(seconds=10)
 
-_PREFIX = "refresh-segments-"
-
 
 def schedule_id(project_id: UUID) -> str:
     """The id of a project's Schedule, by which the Temporal UI finds it."""
-    return f"{_PREFIX}{project_id}"
+    return f"refresh-segments-{project_id}"
 
 
 async def ensure_schedule(client: Client, project_id: UUID) -> None:
@@ -53,18 +51,14 @@ async def ensure_schedule(client: Client, project_id: UUID) -> None:
             return
 
 
-async def scheduled_projects(client: Client) -> AbstractSet[UUID]:
-    """The projects that have a Schedule; one made a moment ago may be missing.
+async def schedule_ids(client: Client) -> AbstractSet[str]:
+    """The ids of the namespace's Schedules; one made a moment ago may be missing.
 
     Raises TemporalUnavailable.
     """
     async with answering():
         found = await client.list_schedules(rpc_timeout=CALL_TIMEOUT)
-        return {
-            UUID(listed.id.removeprefix(_PREFIX))
-            async for listed in found
-            if listed.id.startswith(_PREFIX)
-        }
+        return {listed.id async for listed in found}
 
 
 async def evaluate(client: Client, project_id: UUID, segment_id: str) -> bool:

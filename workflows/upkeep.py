@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import RetryPolicy
 
 from workflows.stubs import UpkeepActivities
 
@@ -30,6 +31,8 @@ class Upkeep:
             await workflow.execute_activity_method(
                 UpkeepActivities.reconcile_refreshes,
                 start_to_close_timeout=SHORT,
+                # A Schedule that cannot be made must not keep the next upkeep from the campaigns.
+                retry_policy=RetryPolicy(maximum_attempts=3),
                 summary="reconcile refreshes",
             )
         return taken_up

@@ -24,7 +24,12 @@ AUDIENCE_ROLE = "fanfare_audience"
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
-_READ_AUDIENCE = sa.text(f"SET LOCAL ROLE {AUDIENCE_ROLE}")
+# A plan that serves any value serves none well: the same rule may select one user or all of them.
+_READ_AUDIENCE = sa.text(
+    f"SELECT set_config('role', '{AUDIENCE_ROLE}', true), "
+    "set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
+_SET_TIMEOUT = sa.text("SELECT set_config('statement_timeout', :milliseconds, true)")
 _ENTER_PROJECT = sa.text("SELECT set_config('app.project', :project, true)")
 
 
@@ -101,6 +106,12 @@ class Database:
 async def enter_project(conn: AsyncConnection, project: ProjectCtx) -> None:
     """Let the transaction see this project, and no other, from here on."""
     await conn.execute(_ENTER_PROJECT, {"project": str(project.project_id)})
+
+
+async def limit_statements(conn: AsyncConnection, at_most: timedelta) -> None:
+    """How long each statement of the transaction may take from here on."""
+    milliseconds = str(int(at_most.total_seconds() * 1000))
+    await conn.execute(_SET_TIMEOUT, {"milliseconds": milliseconds})
 
 
 def driver_url(url: str) -> str:

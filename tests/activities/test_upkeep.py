@@ -35,19 +35,20 @@ async def test_a_project_without_its_schedule_is_given_it(
     client = temporal_env.client
     async with own_database.transaction() as conn:
         made = [await projects.create(conn, name) for name in ("one", "two", "three")]
-    ids = {project.id for project in made}
+    ids = {refreshes.schedule_id(project.id) for project in made}
+    lost = refreshes.schedule_id(made[1].id)
     await refreshes.ensure_schedule(client, made[0].id)
 
     async def are_listed() -> bool:
-        return ids <= await refreshes.scheduled_projects(client)
+        return ids <= await refreshes.schedule_ids(client)
 
     first = await reconcile(own_database, client)
     await eventually(are_listed)
     second = await reconcile(own_database, client)
-    await client.get_schedule_handle(refreshes.schedule_id(made[1].id)).delete()
+    await client.get_schedule_handle(lost).delete()
 
     async def is_lost() -> bool:
-        return made[1].id not in await refreshes.scheduled_projects(client)
+        return lost not in await refreshes.schedule_ids(client)
 
     await eventually(is_lost)
     third = await reconcile(own_database, client)
@@ -55,4 +56,4 @@ async def test_a_project_without_its_schedule_is_given_it(
     # The list of Schedules is a moment behind, so the one that was there may be tried too.
     assert first in {2, 3}
     assert (second, third) == (0, 1)
-    assert (await client.get_schedule_handle(refreshes.schedule_id(made[1].id)).describe()).id
+    assert (await client.get_schedule_handle(lost).describe()).info.next_action_times
