@@ -11,7 +11,11 @@ from bench.segment_population import PROJECT
 ROWS = 20_000
 ROUNDS = 3
 
-_INDEXES = ("ix_app_users_properties", "ix_app_users_project_id_last_seen_at")
+_INDEXES = (
+    "ix_app_users_properties",
+    "ix_app_users_project_id_last_seen_at",
+    "ix_app_users_project_id_first_seen_at",
+)
 # As an app reports that a user was seen, and as an import adds users.
 _UPDATE = """
     UPDATE app_users SET last_seen_at = now()

@@ -103,6 +103,7 @@ app_users = sa.Table(
     sa.UniqueConstraint("project_id", "external_id"),
     sa.ForeignKeyConstraint(["project_id"], ["projects.id"], ondelete="CASCADE"),
     sa.Index("ix_app_users_project_id_last_seen_at", "project_id", "last_seen_at"),
+    sa.Index("ix_app_users_project_id_first_seen_at", "project_id", "first_seen_at"),
     sa.Index(
         "ix_app_users_properties",
         "properties",
