@@ -148,7 +148,7 @@ async def _refreshed(
     client: Client, segments: FakeSegments, segment_id: str | None = None
 ) -> AnyHandle:
     async with refreshing(client, segments):
-        handle = await start_refresh(client, segment_id)
+        handle = await start_refresh(client, segments, segment_id)
         await handle.result()
     return handle
 

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from uuid import uuid4
+from uuid import UUID
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
+from fanfare.ids import new_id
 from workflows import WORKFLOWS, queues
 from workflows.segments import RefreshInput, RefreshReport, RefreshSegments
 from workflows.stubs import (
@@ -27,24 +27,30 @@ COUNTS = SegmentCounts(users=10, entered=2, left=1)
 
 @dataclass
 class FakeSegments(SegmentActivities):
-    """Segments by their ids; those in `broken` cannot be refreshed. Notes what was asked."""
+    """A project's segments by their ids; those in `broken` cannot be refreshed.
+
+    Notes what was asked. Other projects, whose Schedules earlier tests left behind, have none.
+    """
 
     ids: Sequence[str]
     broken: frozenset[str] = frozenset()
+    project_id: UUID = field(default_factory=new_id)
     pages: list[str | None] = field(default_factory=list)
     refreshed: list[str] = field(default_factory=list)
-    times: list[datetime] = field(default_factory=list)
     on_refresh: Callable[[str], None] = lambda _: None
 
     @activity.defn(name="list_segments")
     async def list_segments(self, page: SegmentPage) -> SegmentIds:
+        if page.project_id != self.project_id:
+            return SegmentIds(ids=[])
         self.pages.append(page.after)
-        self.times.append(activity.info().scheduled_time)
         rest = [each for each in self.ids if page.after is None or each > page.after]
         return SegmentIds(ids=rest[: page.limit])
 
     @activity.defn(name="refresh_segment")
     async def refresh_segment(self, key: SegmentKey) -> SegmentCounts:
+        if key.project_id != self.project_id:
+            return COUNTS
         self.on_refresh(key.segment_id)
         if key.segment_id in self.broken:
             raise ApplicationError("it is so", type="INVALID_SEGMENT_RULES", non_retryable=True)
@@ -64,14 +70,13 @@ async def refreshing(client: Client, segments: SegmentActivities) -> AsyncIterat
 
 
 async def start(
-    client: Client, segment_id: str | None = None
+    client: Client, segments: FakeSegments, segment_id: str | None = None
 ) -> WorkflowHandle[RefreshSegments, RefreshReport]:
-    """A refresh of every segment of some project, or of one."""
-    project_id = uuid4()
+    """A refresh of every segment of the project, or of one."""
     return await client.start_workflow(
         RefreshSegments.run,
-        RefreshInput(project_id=project_id, segment_id=segment_id),
-        id=f"refresh-segments-{project_id}",
+        RefreshInput(project_id=segments.project_id, segment_id=segment_id),
+        id=f"refresh-segments-{segments.project_id}",
         task_queue=queues.MAIN,
     )
 

@@ -39,7 +39,7 @@ async def test_every_segment_is_refreshed_once(temporal_env: WorkflowEnvironment
     segments = FakeSegments(["seg_a", "seg_b", "seg_c"])
 
     async with refreshing(temporal_env.client, segments):
-        report = await _report(await start(temporal_env.client))
+        report = await _report(await start(temporal_env.client, segments))
 
     assert report == RefreshReport(refreshed=3)
     assert sorted(segments.refreshed) == ["seg_a", "seg_b", "seg_c"]
@@ -51,7 +51,7 @@ async def test_a_broken_segment_does_not_stop_the_others(
     segments = FakeSegments(["seg_a", "seg_b", "seg_c"], broken=frozenset({"seg_a"}))
 
     async with refreshing(temporal_env.client, segments):
-        handle = await start(temporal_env.client)
+        handle = await start(temporal_env.client, segments)
         report = await _report(handle)
 
     assert report == RefreshReport(refreshed=2, failed=("seg_a",))
@@ -64,7 +64,7 @@ async def test_one_segment_is_refreshed_without_looking_at_the_others(
     segments = FakeSegments(["seg_a", "seg_b"])
 
     async with refreshing(temporal_env.client, segments):
-        report = await _report(await start(temporal_env.client, "seg_b"))
+        report = await _report(await start(temporal_env.client, segments, "seg_b"))
 
     assert report == RefreshReport(refreshed=1)
     assert (segments.pages, segments.refreshed) == ([], ["seg_b"])
@@ -75,7 +75,7 @@ async def test_many_segments_are_refreshed_page_by_page(temporal_env: WorkflowEn
     segments = FakeSegments(ids, broken=frozenset({"seg_0007", "seg_0207"}))
 
     async with refreshing(temporal_env.client, segments):
-        handle = await start(temporal_env.client)
+        handle = await start(temporal_env.client, segments)
         report = await _report(handle)
 
     assert report == RefreshReport(refreshed=PAGE + 18, failed=("seg_0007", "seg_0207"))
@@ -89,7 +89,7 @@ async def test_an_operator_can_cancel_a_refresh(temporal_env: WorkflowEnvironmen
     segments = FakeSegments(["seg_a", "seg_b", "seg_c", "seg_d"], on_refresh=_fail_and_note(begun))
 
     async with refreshing(temporal_env.client, segments):
-        handle = await start(temporal_env.client)
+        handle = await start(temporal_env.client, segments)
         await until(lambda: len(begun) >= 2)
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
@@ -101,17 +101,18 @@ async def test_an_operator_can_cancel_a_refresh(temporal_env: WorkflowEnvironmen
 
 async def test_an_hour_has_four_refreshes(temporal_env: WorkflowEnvironment) -> None:
     # The real server acts on its Schedule as if the hour had passed.
-    client, project_id = temporal_env.client, new_id()
+    client, segments = temporal_env.client, FakeSegments(["seg_a", "seg_b"])
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     hour = ScheduleBackfill(
         noon, noon + timedelta(hours=1), overlap=ScheduleOverlapPolicy.BUFFER_ALL
     )
-    segments = FakeSegments(["seg_a", "seg_b"])
+    handle = client.get_schedule_handle(refreshes.schedule_id(segments.project_id))
 
     async with refreshing(client, segments):
-        await refreshes.ensure_schedule(client, project_id)
-        await client.get_schedule_handle(refreshes.schedule_id(project_id)).backfill(hour)
-        runs = await _completed(client, project_id, 4)
+        await refreshes.ensure_schedule(client, segments.project_id)
+        await handle.pause(note="today's own refreshes are not what is counted")
+        await handle.backfill(hour)
+        runs = await _completed(client, segments.project_id, 4)
 
     moments = sorted(datetime.fromisoformat(run.id[-20:]) for run in runs)
     apart = [after - before for before, after in pairwise(moments)]
@@ -121,16 +122,23 @@ async def test_an_hour_has_four_refreshes(temporal_env: WorkflowEnvironment) -> 
 
 
 async def test_a_refresh_that_takes_long_is_not_overtaken_by_the_next(
-    temporal_env: WorkflowEnvironment,
+    idle_temporal_env: WorkflowEnvironment,
 ) -> None:
-    client, project_id = temporal_env.client, new_id()
+    # Nobody works there: whatever is started stays under way.
+    client, project_id = idle_temporal_env.client, new_id()
     handle = client.get_schedule_handle(refreshes.schedule_id(project_id))
 
-    # Nobody works: whatever is started stays under way.
+    async def is_running() -> bool:
+        return bool((await handle.describe()).info.running_actions)
+
+    async def is_skipped() -> bool:
+        return (await handle.describe()).info.num_actions_skipped_overlap > 0
+
     await refreshes.ensure_schedule(client, project_id)
     await handle.trigger()
+    await eventually(is_running)
     await handle.trigger()
-    await _until_skipped(client, project_id)
+    await eventually(is_skipped)
 
     info = (await handle.describe()).info
     assert (info.num_actions, info.num_actions_skipped_overlap) == (1, 1)
@@ -181,7 +189,7 @@ async def test_a_segment_that_cannot_be_evaluated_is_said_to_be_so(
 
     async with refreshing(temporal_env.client, segments):
         with pytest.raises(SegmentNotEvaluated):
-            await refreshes.evaluate(temporal_env.client, uuid4(), "seg_a")
+            await refreshes.evaluate(temporal_env.client, segments.project_id, "seg_a")
 
 
 async def test_without_temporal_nothing_is_evaluated() -> None:
@@ -206,12 +214,3 @@ async def _completed(client: Client, project_id: UUID, count: int) -> Sequence[W
 
     await eventually(are_there)
     return [run async for run in client.list_workflows(query)]
-
-
-async def _until_skipped(client: Client, project_id: UUID) -> None:
-    handle = client.get_schedule_handle(refreshes.schedule_id(project_id))
-
-    async def is_skipped() -> bool:
-        return (await handle.describe()).info.num_actions_skipped_overlap > 0
-
-    await eventually(is_skipped)
