@@ -29,6 +29,7 @@ from bench.segment_memory import PrivateMemory
 from bench.segment_plans import plan_of
 from bench.segment_population import PROJECT, TOKENS, USERS, fill
 from bench.segment_rules import Asked, broad, own_segments, selective
+from fanfare import logs
 from fanfare.db import audience, campaigns, migrate, previews, segments
 from fanfare.db.audience import BatchSizes
 from fanfare.db.campaigns import NewCampaign
@@ -91,6 +92,7 @@ def main() -> None:
     """Measure all, print the figures and keep them."""
     parser = argparse.ArgumentParser("bench.segments", description=__doc__)
     parser.add_argument("--plans", action="store_true", help="print each preview's plan too")
+    logs.configure("warning")
     with TemporaryDirectory(prefix="fanfare-bench-") as home:
         server = _start(Path(home))
         try:

@@ -71,8 +71,6 @@ class Property:
                 return self._is_among(operand)
             case Operator.EQ, bool() | str():
                 return self._includes(operand)
-            case Operator.EQ, int() | float():
-                return self._is_number(operand)
             case _, bool() | int() | float():
                 return _known(compare(self._number, op, literal(_exact(operand), NUMERIC())))
             case _, str():
@@ -80,7 +78,7 @@ class Property:
             case _:
                 raise ValueError(f"not an operand of {op}")
 
-    def _includes(self, value: bool | float | str | list[str]) -> ColumnElement[bool]:
+    def _includes(self, value: bool | str | list[str]) -> ColumnElement[bool]:
         """Equal to the scalar, or an array with the members. Containment is exact for scalars:
         an array contains a bare scalar only at the root, and the root here is an object."""
         nothing_around: object = value
@@ -89,12 +87,6 @@ class Property:
             self.root.is_not(None),
             self.root.bool_op("@>")(literal(document, JSONB())),
         )
-
-    def _is_number(self, number: float) -> ColumnElement[bool]:
-        """A JSON number, which is compared without being taken out, or text that is that number."""
-        is_equal = compare(self._number, Operator.EQ, literal(_exact(number), NUMERIC()))
-        is_text = and_(self._is("string"), is_equal)
-        return or_(self._includes(number), _known(is_text))
 
     def _is_ordered(self, op: Operator, value: datetime) -> ColumnElement[bool]:
         right = compare(self._timestamp, op, literal(value, TIMESTAMP(timezone=True)))
