@@ -14,8 +14,7 @@ from activities.stores import Stores
 from fanfare.db import batches, claims, deliveries, ledger, owed
 from fanfare.db.batches import BatchCounts, BatchKey
 from fanfare.db.claims import ClaimedToken
-from fanfare.db.deliveries import AlreadyRecorded
-from fanfare.db.ledger import Settlement
+from fanfare.db.ledger import AlreadyRecorded, Settlement
 from fanfare.db.ledger_pool import LedgerPool
 from fanfare.db.owed import Owing
 from fanfare.entities import Batch, Campaign
@@ -184,8 +183,10 @@ class BatchPass:
                 await asyncio.sleep(RECORD_AGAIN_SECONDS)
 
     async def _settle(self, settlement: Settlement) -> None:
+        pool = self.stores.ledger
+        opened = pool.connection() if settlement.is_plain else pool.transaction()
         try:
-            async with self.stores.ledger.transaction() as conn:
+            async with opened as conn:
                 await ledger.settle(conn, self.key, self.batch.epoch, settlement)
         except AlreadyRecorded:
             async with self.stores.ledger.transaction() as conn:
