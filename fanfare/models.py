@@ -49,6 +49,17 @@ class Lane(StrEnum):
     def environment(self) -> Environment:
         return Environment.SANDBOX if self is Lane.APNS_SANDBOX else Environment.PRODUCTION
 
+    @property
+    def other_environment(self) -> "Lane | None":
+        """The same app's lane in APNs' other world; FCM has but one."""
+        match self:
+            case Lane.APNS:
+                return Lane.APNS_SANDBOX
+            case Lane.APNS_SANDBOX:
+                return Lane.APNS
+            case Lane.FCM:
+                return None
+
     @classmethod
     def of(cls, provider: ProviderName, environment: Environment) -> "Lane":
         """The lane for a provider and environment. FCM has one, whatever the environment."""
@@ -130,11 +141,13 @@ class TokenAction(StrEnum):
 
     `deactivate_before`: dead, unless the device registered after `Outcome.dead_since`
     (None: after this attempt began). `quarantine`: suspect; one campaign's word is not enough.
+    `other_environment`: it was accepted there.
     """
 
     NONE = "none"
     DEACTIVATE_BEFORE = "deactivate_before"
     QUARANTINE = "quarantine"
+    OTHER_ENVIRONMENT = "other_environment"
 
 
 @dataclass(frozen=True, slots=True)

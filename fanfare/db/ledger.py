@@ -27,7 +27,8 @@ class AlreadyRecorded(Exception):
 class Settlement:
     """What is to be written for some messages of one batch.
 
-    `retried` are the token ids among the final ones that had an owed note.
+    `retried` are the token ids among the final ones that had an owed note; `moved` those that were
+    accepted in the other environment than their batch's.
     """
 
     final: list[FinalOutcome] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Settlement:
     dead: list[DeadToken] = field(default_factory=list)
     suspect: list[int] = field(default_factory=list)
     cleared: list[int] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)
 
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
@@ -44,7 +46,9 @@ class Settlement:
     @property
     def is_plain(self) -> bool:
         """Whether one statement writes it: it says something of the ledger and the counts only."""
-        return not (self.owed or self.retried or self.dead or self.suspect or self.cleared)
+        return not (
+            self.owed or self.retried or self.dead or self.suspect or self.cleared or self.moved
+        )
 
 
 async def settle(conn: LedgerConnection, key: BatchKey, epoch: int, settlement: Settlement) -> None:
@@ -101,6 +105,8 @@ async def _settle_rest(
         await verdicts.suspect(conn, key.project, settlement.suspect)
     if settlement.cleared:
         await verdicts.clear(conn, key.project, settlement.cleared)
+    if settlement.moved:
+        await verdicts.move(conn, key, settlement.moved)
 
 
 def _counts(final: Collection[FinalOutcome], suspects: int) -> Counts:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
-from fanfare.providers.exchange import Exchange, Headers, NotProcessed, Unknown
+from fanfare.providers.exchange import GOING_AWAY, Exchange, Headers, NotProcessed, Unknown
 from fanfare.providers.http2_engine import Engine, EngineError, EngineName, StreamError
 from fanfare.providers.http2_h2 import H2Engine
 from fanfare.providers.http2_ngh2 import Ngh2Engine
@@ -198,7 +198,8 @@ class Http2Connection(asyncio.Protocol):
         if exchange is None or exchange.is_over:
             return
         if error_code == StreamError.REFUSED_STREAM and not exchange.is_answering:
-            exchange.end(NotProcessed("refused_stream"))
+            is_left = stream_id > self._processed_to
+            exchange.end(NotProcessed(GOING_AWAY if is_left else "refused_stream"))
         else:
             exchange.end(Unknown("stream_reset"))
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -240,6 +240,29 @@ async def test_storm_opens_the_breaker_which_then_tries_one_message(place: Place
 
     assert await pace.admit(200) == 1
     assert place.clock.now() == START + OPEN_FOR
+
+
+async def test_storm_that_one_worker_meets_holds_the_other_which_then_tries_one_message(
+    place: Place,
+) -> None:
+    first, second = place.pace(), place.pace()
+    await first.admit(20)
+
+    first.answered([TROUBLE] * 20)
+    await first.close()
+
+    assert await second.admit(200) == 1
+    assert place.clock.now() == START + OPEN_FOR
+
+
+async def test_connections_that_go_away_are_no_trouble(place: Place) -> None:
+    pace = place.pace()
+    await pace.admit(200)
+
+    pace.answered([replace(TROUBLE, error_code=ErrorCode.NETWORK, reason="going_away")] * 200)
+
+    assert await pace.admit(200) == 200
+    assert place.clock.now() == START
 
 
 async def test_storm_that_lasts_is_met_with_one_message_every_half_minute(place: Place) -> None:
