@@ -24,9 +24,8 @@ check: $(INSTALLED) ## Format, lint, types, and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Measure the transport, then a campaign of 200,000 through everything
-	@$(BIN)/python -m bench.transport
-	@$(BIN)/python -m bench.pipeline
+bench: $(INSTALLED) ## Measure transport, campaigns of 200,000 and 1,000,000, workers and API
+	@$(BIN)/python -m bench
 
 format: $(INSTALLED) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .
