@@ -6,7 +6,7 @@ otherwise lost for good.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from activities.delivery import Admission
 from activities.pace import CredentialReplaced, PaceClosed
@@ -73,7 +73,7 @@ async def _send(targets: Sequence[Target], other: OtherWay) -> AsyncIterator[Seq
 def _merged(first: Outcome, second: Outcome) -> Outcome:
     match second.verdict:
         case Verdict.SENT:
-            return replace(second, token_action=TokenAction.OTHER_ENVIRONMENT)
+            return second._replace(token_action=TokenAction.OTHER_ENVIRONMENT)
         case Verdict.UNKNOWN:
             return second
         case Verdict.FAILED | Verdict.RETRY | Verdict.CREDENTIALS:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 
@@ -150,8 +151,7 @@ class TokenAction(StrEnum):
     OTHER_ENVIRONMENT = "other_environment"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the provider, or its silence, made of one message. Exactly one per message.
 
     `reason` is the provider's own word ("Unregistered", "QUOTA_EXCEEDED") or the transport's
@@ -177,8 +177,7 @@ class Content:
     data: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One device to reach. `token_id` is our number for it; `token` the provider's secret name."""
 
     token_id: int

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from urllib.parse import quote
@@ -133,7 +132,7 @@ class ApnsProvider:
         else:
             may_recover = self._has_another_connection(asked_in)
         if may_recover:
-            return replace(outcome, verdict=Verdict.RETRY, retry_after=_SOON)
+            return outcome._replace(verdict=Verdict.RETRY, retry_after=_SOON)
         return _refused(outcome, answer)
 
     def _mind_connection(self, reason: str) -> None:
@@ -165,7 +164,7 @@ class ApnsProvider:
 def _refused(outcome: Outcome, answer: Answer) -> Outcome:
     """The verdict on the credential; where it is our clock's fault, that is the reason."""
     reason = "clock_skew" if _is_of_our_clock(outcome, answer) else outcome.reason
-    return replace(outcome, verdict=Verdict.CREDENTIALS, reason=reason)
+    return outcome._replace(verdict=Verdict.CREDENTIALS, reason=reason)
 
 
 def _is_of_our_clock(outcome: Outcome, answer: Answer) -> bool:

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -96,7 +95,7 @@ class FcmProvider:
             self._tokens.note_accepted()
         elif outcome.verdict is Verdict.CREDENTIALS and self._tokens.note_refused(authorization):
             # Not believed before another access token is refused as well.
-            return replace(outcome, verdict=Verdict.RETRY, retry_after=_SOON)
+            return outcome._replace(verdict=Verdict.RETRY, retry_after=_SOON)
         return outcome
 
 

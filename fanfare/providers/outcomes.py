@@ -7,7 +7,6 @@ and "Throttling and quotas".
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -174,7 +173,7 @@ def apns_outcome(result: Result, unrecognised: Tally) -> Outcome:
     since = _moment(body.get("timestamp")) if known is _DEAD else None
     # Apple documents no Retry-After: one may put off what the table says, never bring it forward.
     wait = known.retry_after and max(known.retry_after, _asked_wait(result) or known.retry_after)
-    return replace(known, reason=reason, dead_since=since, retry_after=wait)
+    return known._replace(reason=reason, dead_since=since, retry_after=wait)
 
 
 def fcm_outcome(result: Result, unrecognised: Tally) -> Outcome:
@@ -187,13 +186,13 @@ def fcm_outcome(result: Result, unrecognised: Tally) -> Outcome:
     error = _mapping(body.get("error"))
     reason = _word(_fcm_code(error) or error.get("status"), result.status)
     if result.status == 400 and _is_bad_token(error):
-        return replace(_SUSPECT, reason=reason)
+        return _SUSPECT._replace(reason=reason)
     known = FCM_OUTCOMES.get((result.status, reason))
     if known is None:
         unrecognised.note(result.status, reason)
         known = _FCM_BY_STATUS.get(result.status) or _by_class(result.status, _FCM_TROUBLE)
     wait = known.retry_after and (_asked_wait(result) or known.retry_after)
-    return replace(known, reason=reason, retry_after=wait)
+    return known._replace(reason=reason, retry_after=wait)
 
 
 def _asked_wait(answer: Answer) -> timedelta | None:
@@ -203,9 +202,9 @@ def _asked_wait(answer: Answer) -> timedelta | None:
 def _without_answer(result: NotProcessed | Unknown) -> Outcome:
     match result:
         case NotProcessed(reason):
-            return replace(_NOT_PROCESSED, reason=reason)
+            return _NOT_PROCESSED._replace(reason=reason)
         case Unknown(reason):
-            return replace(_NO_ANSWER, reason=reason)
+            return _NO_ANSWER._replace(reason=reason)
 
 
 def _by_class(status: int, trouble: Outcome) -> Outcome:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -259,7 +259,7 @@ async def test_connections_that_go_away_are_no_trouble(place: Place) -> None:
     pace = place.pace()
     await pace.admit(200)
 
-    pace.answered([replace(TROUBLE, error_code=ErrorCode.NETWORK, reason="going_away")] * 200)
+    pace.answered([TROUBLE._replace(error_code=ErrorCode.NETWORK, reason="going_away")] * 200)
 
     assert await pace.admit(200) == 200
     assert place.clock.now() == START
