@@ -13,7 +13,7 @@ from fanfare.entities import Limits
 from fanfare.errors import CredentialNotFound, DatabaseUnavailable
 from fanfare.models import ErrorCode, Outcome, ProjectCtx, Verdict
 from fanfare.pacing import Breaker, Stock, Window
-from fanfare.providers.exchange import GOING_AWAY
+from fanfare.providers.http2_reasons import GOING_AWAY, REFUSED_STREAM
 from fanfare.providers.outcomes import QUOTAS
 
 # What another worker saw is known here so much later, and no wait is longer without a look.
@@ -24,8 +24,6 @@ DEFAULT_HOLD = timedelta(seconds=60)
 
 # The provider, or the way to it, is in trouble; everything else is an answer about one message.
 TROUBLE = frozenset({ErrorCode.PROVIDER, ErrorCode.NETWORK, ErrorCode.NO_ANSWER})
-# A connection that ends in order leaves hundreds of streams behind, and is no trouble.
-ORDERLY = frozenset({GOING_AWAY})
 
 log = structlog.get_logger()
 
@@ -109,18 +107,20 @@ class Pace:
 
     def answered(self, outcomes: Iterable[Outcome]) -> None:
         """Give messages back with what became of them, and learn from it."""
-        now, good, trouble = self._now(), 0, 0
+        now, count, trouble, storm = self._now(), 0, 0, 0
         for outcome in outcomes:
-            if outcome.error_code in TROUBLE and outcome.reason not in ORDERLY:
+            count += 1
+            # A connection that ends in order leaves hundreds of streams behind: that is nothing.
+            if outcome.error_code in TROUBLE and outcome.reason != GOING_AWAY:
                 trouble += 1
-            else:
-                good += 1
+                # A refused stream says that too many are open, not that nobody is there.
+                storm += outcome.reason != REFUSED_STREAM
             if outcome.error_code is ErrorCode.THROTTLED:
                 self._throttled(outcome, now)
             elif outcome.verdict is Verdict.CREDENTIALS:
                 self.refused()
-        self._window.note(good=good, trouble=trouble)
-        self._learn_of_trouble(now, good=good, trouble=trouble)
+        self._window.note(good=count - trouble, trouble=trouble)
+        self._learn_of_trouble(now, good=count - storm, trouble=storm)
         self._changed.set()
 
     def done(self, count: int) -> None:

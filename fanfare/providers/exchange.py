@@ -10,10 +10,6 @@ Headers = Sequence[Header]
 # Providers answer in a few hundred bytes; more than this is noise, and noise must not cost memory.
 MAX_ANSWER_BYTES = 64 * 1024
 
-# Why a request was not processed: it came behind the last one that a GOAWAY took. Providers end
-# connections so in the ordinary course of things.
-GOING_AWAY = "going_away"
-
 
 class Answer(NamedTuple):
     """The whole response. `body` is cut at `MAX_ANSWER_BYTES`.

@@ -255,11 +255,12 @@ async def test_storm_that_one_worker_meets_holds_the_other_which_then_tries_one_
     assert place.clock.now() == START + OPEN_FOR
 
 
-async def test_connections_that_go_away_are_no_trouble(place: Place) -> None:
+@pytest.mark.parametrize("reason", ["going_away", "refused_stream"])
+async def test_streams_that_are_not_taken_are_no_storm(place: Place, reason: str) -> None:
     pace = place.pace()
     await pace.admit(200)
 
-    pace.answered([TROUBLE._replace(error_code=ErrorCode.NETWORK, reason="going_away")] * 200)
+    pace.answered([TROUBLE._replace(error_code=ErrorCode.NETWORK, reason=reason)] * 200)
 
     assert await pace.admit(200) == 200
     assert place.clock.now() == START
