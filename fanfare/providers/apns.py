@@ -8,6 +8,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import structlog
+from aioapns import PRIORITY_HIGH, PushType
 
 from fanfare import payload
 from fanfare.models import ApnsCredential, ErrorCode, Outcome, ProviderName, Target, Verdict
@@ -29,6 +30,9 @@ _SOON = timedelta(seconds=1)
 _TOLERATED_SKEW = timedelta(minutes=5)
 # After so many internal errors other connections are tried (jchambers/pushy#408).
 _REPEATED = 3
+
+_ALERT = PushType.ALERT.value.encode()
+_AT_ONCE = PRIORITY_HIGH.encode()
 
 _log = structlog.get_logger(__name__)
 
@@ -93,8 +97,8 @@ class ApnsProvider:
         expiration = payload.expiration_epoch(notification.expires_at, datetime.now(UTC))
         return (
             (b"apns-topic", self._topic),
-            (b"apns-push-type", b"alert"),
-            (b"apns-priority", b"10"),
+            (b"apns-push-type", _ALERT),
+            (b"apns-priority", _AT_ONCE),
             (b"apns-expiration", b"%d" % expiration),
             (b"apns-collapse-id", payload.collapse_id(notification.notification_id).encode()),
         )
