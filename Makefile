@@ -24,10 +24,8 @@ check: $(INSTALLED) ## Format, lint, types, and who may import whom
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## Measure the transport, a campaign of 200,000, and segments of a million
-	@$(BIN)/python -m bench.transport
-	@$(BIN)/python -m bench.pipeline
-	@$(BIN)/python -m bench.segments --plans
+bench: $(INSTALLED) ## Measure transport, campaigns, workers, API, and segments of a million
+	@$(BIN)/python -m bench
 
 format: $(INSTALLED) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix .

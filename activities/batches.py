@@ -7,15 +7,11 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.delivery import (
-    BatchPass,
-    CredentialsRefused,
-    Passed,
-    PassEndedEarly,
-    close_batch,
-)
+from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch
+from activities.environments import OtherWay, with_other
 from activities.heartbeats import beating
 from activities.pace import CredentialReplaced, PaceClosed
+from activities.refusals import CredentialsRefused, MessageRefused
 from activities.senders import Sender, Senders
 from activities.stores import Stores
 from fanfare.db import batches, campaigns
@@ -61,10 +57,10 @@ class Batches(BatchActivities):
             raise _again("the worker stops; another takes the batch", "WORKER_STOPS") from error
         except CredentialReplaced as error:
             raise _again("the credential was replaced meanwhile", "CREDENTIAL_REPLACED") from error
+        except MessageRefused as error:
+            raise _final(_message_refused(error), "MESSAGE_REFUSED") from error
         except (CredentialsRefused, PaceClosed, InvalidCredential) as error:
-            raise ApplicationError(
-                _credentials_message(error), type="CREDENTIALS_REFUSED", non_retryable=True
-            ) from error
+            raise _final(_credentials_message(error), "CREDENTIALS_REFUSED") from error
 
     async def _send(self, key: BatchKey) -> BatchResult:
         campaign = await self._campaign(key)
@@ -75,7 +71,8 @@ class Batches(BatchActivities):
         sender = await self._senders.find(key.project, batch.lane)
         if sender is None:
             return await self._skip(key, batch)
-        return _result(await self._pass(key, campaign, batch, sender).run())
+        other = await self._senders.find_other(key.project, batch.lane)
+        return _result(await self._pass(key, campaign, batch, sender, other).run())
 
     async def _campaign(self, key: BatchKey) -> Campaign:
         """The row, from memory where it was read a moment ago: no content changes while it sends.
@@ -93,14 +90,19 @@ class Batches(BatchActivities):
         self._recent[key.campaign_id] = (now, campaign)
         return campaign
 
-    def _pass(self, key: BatchKey, campaign: Campaign, batch: Batch, sender: Sender) -> BatchPass:
+    def _pass(
+        self, key: BatchKey, campaign: Campaign, batch: Batch, sender: Sender, other: Sender | None
+    ) -> BatchPass:
         notification = Notification(campaign.id, campaign.content, campaign.expires_at)
+        send = sender.provider.prepare(notification)
+        if other is not None:
+            send = with_other(send, OtherWay(other.provider.prepare(notification), other.pace))
         return BatchPass(
             stores=self._stores,
             key=key,
             batch=batch,
             campaign=campaign,
-            send=sender.provider.prepare(notification),
+            send=send,
             pace=sender.pace,
         )
 
@@ -131,7 +133,30 @@ def _again(message: str, kind: str) -> ApplicationError:
     return ApplicationError(message, type=kind, category=ApplicationErrorCategory.BENIGN)
 
 
+def _final(message: str, kind: str) -> ApplicationError:
+    return ApplicationError(message, type=kind, non_retryable=True)
+
+
+def _message_refused(error: MessageRefused) -> str:
+    return (
+        f"The provider refuses what this campaign sends ({error}), whoever it is for. What was not "
+        "sent is still owed."
+    )
+
+
 def _credentials_message(error: Exception) -> str:
-    if isinstance(error, InvalidCredential):
-        return error.message
-    return "The provider refuses the credential. Replace it, then send the campaign again."
+    match error:
+        case InvalidCredential():
+            return error.message
+        case CredentialsRefused() if str(error) == "clock_skew":
+            return (
+                "The provider refuses our tokens because the clock of the machine that signs them "
+                "is wrong. Set it, then send the campaign again."
+            )
+        case CredentialsRefused():
+            return (
+                f"The provider refuses the credential ({error}). Replace it, then send the "
+                "campaign again."
+            )
+        case _:
+            return "The provider refuses the credential. Replace it, then send the campaign again."

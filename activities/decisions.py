@@ -1,7 +1,7 @@
 """From a provider's outcome to what the ledger is to hold: the decision table, row by row."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fanfare.db.claims import ClaimedToken
@@ -18,24 +18,38 @@ from fanfare.models import (
     TokenAction,
     Verdict,
 )
+from fanfare.providers.outcomes import APNS_PATIENCE, QUOTAS
 
-# After so many refusals that asked for another try, the last one stands.
+# After so many refusals that asked for another try, the last one stands. With waits that double
+# from FCM's 10 s that is within minutes, well before Google's "stop after 60 minutes".
 MAX_ATTEMPTS = 5
+# A device that is sent too much gets three more tries.
+MAX_DEVICE_ATTEMPTS = 4
 
 # A message that may have been accepted is sent again once, and not before a late answer is out
 # of the question.
 AMBIGUOUS_DELAY = timedelta(seconds=30)
 
 DEFAULT_DELAY = timedelta(seconds=1)
+# Waits double up to ten minutes; those that begin above that, as Apple's quarter of an hour does,
+# up to an hour.
 LONGEST_DELAY = timedelta(minutes=10)
+LONGEST_PATIENCE = timedelta(hours=1)
+# What is added at random is as much as the wait itself, and no more than this.
+LONGEST_SPREAD = timedelta(minutes=3)
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """When some messages went out, and when their outcomes were known."""
+    """When some messages went out, and when their outcomes were known.
+
+    `chance`, 0 to 1, says where in the spread of their waits they return: together, so that they
+    are one claim, and apart from others that were refused at that moment.
+    """
 
     asked_at: datetime
     answered_at: datetime
+    chance: float = field(default_factory=random.random)
 
 
 def reason_to_skip(token: ClaimedToken) -> SkipReason | None:
@@ -80,6 +94,8 @@ def decide(
 def _sent(settlement: Settlement, token: ClaimedToken, outcome: Outcome) -> None:
     if token.suspicions:
         settlement.cleared.append(token.token_id)
+    if outcome.token_action is TokenAction.OTHER_ENVIRONMENT:
+        settlement.moved.append(token.token_id)
     message_id = outcome.provider_message_id
     final = _final(token, DeliveryStatus.SENT, None, outcome.reason, message_id)
     _close(settlement, token, final)
@@ -98,7 +114,7 @@ def _failed(
                 settlement.dead.append(DeadToken(token.token_id, since))
         case TokenAction.QUARANTINE:
             settlement.suspect.append(token.token_id)
-        case TokenAction.NONE:
+        case TokenAction.NONE | TokenAction.OTHER_ENVIRONMENT:
             pass
     _close(settlement, token, _refusal(token, outcome, code))
 
@@ -106,28 +122,43 @@ def _failed(
 def _refused(
     settlement: Settlement, token: ClaimedToken, outcome: Outcome, moments: Moments
 ) -> None:
-    """Definitely not accepted: owed, until it was refused too often.
-
-    What the network did, or a credential that an operator must mend, says nothing about the
-    message and is not counted.
-    """
-    blameless = outcome.error_code is ErrorCode.NETWORK or outcome.verdict is Verdict.CREDENTIALS
-    attempts = token.attempts + (not blameless)
-    if attempts >= MAX_ATTEMPTS:
+    """Definitely not accepted: owed, until it was refused too often."""
+    attempts = token.attempts + (not _is_blameless(outcome))
+    if attempts >= _most_attempts(outcome):
         return _close(settlement, token, _refusal(token, outcome, outcome.error_code))
-    due_at = moments.answered_at + _delay(outcome, token.attempts)
+    due_at = moments.answered_at + _delay(outcome, token.attempts, moments.chance)
     note = OwedNote(token.token_id, due_at, attempts, token.ambiguous)
     return settlement.owed.append(note)
 
 
-def _delay(outcome: Outcome, attempts: int) -> timedelta:
-    """What the provider, or its row in the table, asks for; twice that with every attempt.
+def _is_blameless(outcome: Outcome) -> bool:
+    """Whether the refusal says nothing about the message, so that it is not counted as a try.
 
-    Spread by a fifth, so that what was refused together does not return together.
+    So with what the network did, what a credential is refused for, and the rate of all messages.
     """
+    if outcome.error_code is ErrorCode.THROTTLED:
+        return _quota(outcome) == "project"
+    return outcome.error_code in {ErrorCode.NETWORK, ErrorCode.CREDENTIALS}
+
+
+def _most_attempts(outcome: Outcome) -> int:
+    is_device = outcome.error_code is ErrorCode.THROTTLED and _quota(outcome) == "device"
+    return MAX_DEVICE_ATTEMPTS if is_device else MAX_ATTEMPTS
+
+
+def _quota(outcome: Outcome) -> str | None:
+    return QUOTAS.get(outcome.reason or "")
+
+
+def _delay(outcome: Outcome, attempts: int, chance: float) -> timedelta:
+    """What the provider, or its row in the table, asks for; twice that with every attempt."""
     asked = outcome.retry_after if outcome.retry_after is not None else DEFAULT_DELAY
-    doubled: timedelta = asked * 2.0**attempts
-    return min(doubled, max(asked, LONGEST_DELAY)) * random.uniform(1.0, 1.2)  # noqa: S311 - no secret
+    if outcome.reason == "Shutdown" and attempts:
+        # One try at once, over another connection; then Apple's usual patience.
+        asked, attempts = APNS_PATIENCE, attempts - 1
+    longest = LONGEST_DELAY if asked <= LONGEST_DELAY else LONGEST_PATIENCE
+    wait: timedelta = min(asked * 2.0**attempts, longest)
+    return wait + min(wait, LONGEST_SPREAD) * chance
 
 
 def _unknown(

@@ -10,17 +10,17 @@ import structlog
 from temporalio import activity
 
 from activities.decisions import Moments, decide, reason_to_skip, skip
+from activities.refusals import Refusals
 from activities.stores import Stores
 from fanfare.db import batches, claims, deliveries, ledger, owed
 from fanfare.db.batches import BatchCounts, BatchKey
 from fanfare.db.claims import ClaimedToken
-from fanfare.db.deliveries import AlreadyRecorded
-from fanfare.db.ledger import Settlement
+from fanfare.db.ledger import AlreadyRecorded, Settlement
 from fanfare.db.ledger_pool import LedgerPool
 from fanfare.db.owed import Owing
 from fanfare.entities import Batch, Campaign
 from fanfare.errors import DatabaseUnavailable
-from fanfare.models import OnUnknown, Outcome, SkipReason, Target, Verdict
+from fanfare.models import OnUnknown, Outcome, SkipReason, Target
 from fanfare.providers import Send
 
 # How many tokens one claim takes. It bounds, with the batches in flight, what a crash leaves
@@ -31,10 +31,6 @@ CLAIM_SIZE = 200
 RECORD_AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger()
-
-
-class CredentialsRefused(Exception):
-    """The provider refused the credential: no message of it would be accepted."""
 
 
 class PassEndedEarly(Exception):
@@ -78,8 +74,8 @@ class BatchPass:
     async def run(self) -> Passed:
         """Send what can be sent now. Returns the batch's counts, and what it owes.
 
-        Raises ClaimRefused, CredentialsRefused, PassEndedEarly or DatabaseUnavailable; whatever
-        was on the wire is recorded before.
+        Raises ClaimRefused, CredentialsRefused, MessageRefused, PassEndedEarly or
+        DatabaseUnavailable; whatever was on the wire is recorded before.
         """
         self.claimed, self.owes = self.batch.claimed, self.batch.owes
         await self._take_up_lost()
@@ -147,15 +143,16 @@ class BatchPass:
         """Send a claim. Outcomes are recorded as they become known, not when the last one is."""
         settlement = Settlement()
         waiting = _wanted(settlement, tokens)
-        unanswered, verdicts = len(tokens), set[Verdict]()
+        unanswered, refusals = len(tokens), Refusals()
         asked_at = datetime.now(UTC)
         try:
             async for answered in self.send([_target(token) for token in waiting.values()]):
-                self.pace.answered([outcome for _, outcome in answered])
+                outcomes = [outcome for _, outcome in answered]
+                self.pace.answered(outcomes)
+                refusals.note(outcomes)
                 unanswered -= len(answered)
                 moments = Moments(asked_at, datetime.now(UTC))
                 for target, outcome in answered:
-                    verdicts.add(outcome.verdict)
                     token = waiting[target.token_id]
                     decide(settlement, token, outcome, moments, self.campaign.on_unknown)
                 await self._record(settlement)
@@ -163,8 +160,7 @@ class BatchPass:
         finally:
             self.pace.done(unanswered)
         await self._record(settlement)
-        if Verdict.CREDENTIALS in verdicts:
-            raise CredentialsRefused
+        refusals.check()
 
     async def _record(self, settlement: Settlement) -> None:
         """Write it, however long PostgreSQL is away: these answers are nowhere else.
@@ -184,8 +180,10 @@ class BatchPass:
                 await asyncio.sleep(RECORD_AGAIN_SECONDS)
 
     async def _settle(self, settlement: Settlement) -> None:
+        pool = self.stores.ledger
+        opened = pool.connection() if settlement.is_plain else pool.transaction()
         try:
-            async with self.stores.ledger.transaction() as conn:
+            async with opened as conn:
                 await ledger.settle(conn, self.key, self.batch.epoch, settlement)
         except AlreadyRecorded:
             async with self.stores.ledger.transaction() as conn:

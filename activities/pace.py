@@ -1,9 +1,8 @@
 """One credential's pace in one process: when, and how many at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
 import structlog
@@ -14,26 +13,14 @@ from fanfare.entities import Limits
 from fanfare.errors import CredentialNotFound, DatabaseUnavailable
 from fanfare.models import ErrorCode, Outcome, ProjectCtx, Verdict
 from fanfare.pacing import Breaker, Stock, Window
+from fanfare.providers.http2_reasons import GOING_AWAY, REFUSED_STREAM
+from fanfare.providers.outcomes import QUOTAS
 
 # What another worker saw is known here so much later, and no wait is longer without a look.
 LOOK_EVERY = timedelta(seconds=1)
 
 # Where a 429 says no Retry-After: Google, "Scale FCM".
 DEFAULT_HOLD = timedelta(seconds=60)
-
-# Whose quota a 429 speaks of. Google, "Throttling and quotas": a project's comes as
-# RESOURCE_EXHAUSTED with an ErrorInfo RATE_LIMIT_EXCEEDED and no FcmError
-# (firebase/firebase-admin-go#719), a device's as QUOTA_EXCEEDED; from Google's front end it has no
-# word. Apple, "Handling notification responses from APNs": TooManyRequests is about one device,
-# TooManyProviderTokenUpdates about how the key is used, not how much is sent.
-QUOTAS: Mapping[str, Literal["project", "device", "key"]] = {
-    "RATE_LIMIT_EXCEEDED": "project",
-    "RESOURCE_EXHAUSTED": "project",
-    "http_429": "project",
-    "QUOTA_EXCEEDED": "device",
-    "TooManyRequests": "device",
-    "TooManyProviderTokenUpdates": "key",
-}
 
 # The provider, or the way to it, is in trouble; everything else is an answer about one message.
 TROUBLE = frozenset({ErrorCode.PROVIDER, ErrorCode.NETWORK, ErrorCode.NO_ANSWER})
@@ -120,18 +107,20 @@ class Pace:
 
     def answered(self, outcomes: Iterable[Outcome]) -> None:
         """Give messages back with what became of them, and learn from it."""
-        now, good, trouble = self._now(), 0, 0
+        now, count, trouble, storm = self._now(), 0, 0, 0
         for outcome in outcomes:
-            if outcome.error_code in TROUBLE:
+            count += 1
+            # A connection that ends in order leaves hundreds of streams behind: that is nothing.
+            if outcome.error_code in TROUBLE and outcome.reason != GOING_AWAY:
                 trouble += 1
-            else:
-                good += 1
+                # A refused stream says that too many are open, not that nobody is there.
+                storm += outcome.reason != REFUSED_STREAM
             if outcome.error_code is ErrorCode.THROTTLED:
                 self._throttled(outcome, now)
             elif outcome.verdict is Verdict.CREDENTIALS:
                 self.refused()
-        self._window.note(good=good, trouble=trouble)
-        self._breaker.note(now, good=good, trouble=trouble)
+        self._window.note(good=count - trouble, trouble=trouble)
+        self._learn_of_trouble(now, good=count - storm, trouble=storm)
         self._changed.set()
 
     def done(self, count: int) -> None:
@@ -187,7 +176,7 @@ class Pace:
             return
         try:
             async with self._ledger.connection() as conn:
-                self._hold_until(await paces.held_until(conn, *self._key))
+                self._hear(await paces.held_until(conn, *self._key), now)
         except CredentialNotFound as error:
             raise CredentialReplaced from error
         self._looked_at = now
@@ -203,6 +192,13 @@ class Pace:
         await self._wait_until(not_before)
         self._stock.fill(count, self._now())
 
+    def _learn_of_trouble(self, now: datetime, *, good: int, trouble: int) -> None:
+        """Where a storm begins, every worker is told: each would learn it at the same price."""
+        was_closed = self._breaker.is_closed
+        self._breaker.note(now, good=good, trouble=trouble)
+        if was_closed and self._breaker.open_until is not None:
+            self._share_hold(self._breaker.open_until, now, halve=False)
+
     def _throttled(self, outcome: Outcome, now: datetime) -> None:
         if QUOTAS.get(outcome.reason or "") != "project":
             return
@@ -210,24 +206,36 @@ class Pace:
         until = now + (outcome.retry_after or DEFAULT_HOLD)
         # The answers of one throttle differ by moments, which are not worth a statement each.
         if self._held_until is None or until - self._held_until >= LOOK_EVERY:
-            self._hold_until(until)
-            telling = asyncio.create_task(self._tell(until, now))
-            self._holding.add(telling)
-            telling.add_done_callback(self._holding.discard)
+            self._share_hold(until, now, halve=True)
 
-    def _hold_until(self, until: datetime | None) -> None:
-        if until is not None and (self._held_until is None or until > self._held_until):
+    def _share_hold(self, until: datetime, now: datetime, *, halve: bool) -> None:
+        self._hold_until(until)
+        telling = asyncio.create_task(self._tell(until, now, halve=halve))
+        self._holding.add(telling)
+        telling.add_done_callback(self._holding.discard)
+
+    def _hear(self, until: datetime | None, now: datetime) -> None:
+        """Take over a hold that another worker shared; after it a few messages go first."""
+        if until is None or until <= now:
+            return
+        if self._held_until is None or until > self._held_until:
+            self._held_until = until
+            self._breaker.open(until)
+
+    def _hold_until(self, until: datetime) -> None:
+        if self._held_until is None or until > self._held_until:
             self._held_until = until
 
-    async def _tell(self, until: datetime, now: datetime) -> None:
+    async def _tell(self, until: datetime, now: datetime, *, halve: bool) -> None:
         """Have every worker hold. Where the database is away, nobody claims anything either."""
         try:
             async with self._ledger.transaction() as conn:
-                await paces.hold(conn, *self._key, until, now=now, halve=True)
+                await paces.hold(conn, *self._key, until, now=now, halve=halve)
         except (CredentialNotFound, DatabaseUnavailable) as error:
             log.warning("hold_is_not_shared", reason=type(error).__name__)
         else:
-            log.warning("provider_throttles", until=until.isoformat())
+            event = "provider_throttles" if halve else "provider_in_trouble"
+            log.warning(event, until=until.isoformat())
 
 
 def _seconds(wait: timedelta) -> float:

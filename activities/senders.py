@@ -1,6 +1,7 @@
 """Open providers, one per project and lane, for as long as their credential stands."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -57,6 +58,7 @@ class Senders:
         self._ring = ring
         self._addresses = addresses
         self._open: dict[tuple[UUID, Lane], Sender] = {}
+        self._absent_until: dict[tuple[UUID, Lane], float] = {}
         self._looking = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -74,6 +76,21 @@ class Senders:
             if held is not None and held.is_fresh(_now()):
                 return held
             return await self._renew(project, lane, held)
+
+    async def find_other(self, project: ProjectCtx, lane: Lane) -> Sender | None:
+        """What sends in the app's other APNs environment, None where nothing can.
+
+        That there is nothing is remembered for a moment, for most apps have but one environment.
+        Raises DatabaseUnavailable.
+        """
+        other = lane.other_environment
+        if other is None or _now() < self._absent_until.get((project.project_id, other), 0.0):
+            return None
+        with suppress(InvalidCredential):
+            if (sender := await self.find(project, other)) is not None:
+                return sender
+        self._absent_until[project.project_id, other] = _now() + LOOK_EVERY_SECONDS
+        return None
 
     async def close(self) -> None:
         """Wait for what is on the wire, and close every provider."""

@@ -1,7 +1,6 @@
 """The activity `send_test_push`."""
 
 import asyncio
-from dataclasses import replace
 
 from temporalio import activity
 
@@ -68,7 +67,7 @@ async def _ask(sender: Send | TestResult, test: PushTest, place: int) -> TestRes
     (answered,) = [group async for group in sender([_numbered(test.targets[place], place)])]
     ((target, outcome),) = answered
     if test.targets[place].lane.provider is ProviderName.APNS and outcome.verdict is Verdict.SENT:
-        outcome = replace(outcome, provider_message_id=apns_id(test.id, target.token_id))
+        outcome = outcome._replace(provider_message_id=apns_id(test.id, target.token_id))
     return _result(outcome)
 
 

@@ -1,15 +1,16 @@
 """The process of the HTTP API: `python -m api`."""
 
-import asyncio
 from datetime import timedelta
 
 import uvicorn
+import uvloop
 
 from api.app import create_app
 from api.readiness import database_check, schema_check, temporal_check
 from api.resources import Resources
 from fanfare import temporal
 from fanfare.db.engine import API_ROLE, Database
+from fanfare.db.read_pool import ReadPool
 from fanfare.logs import configure
 from fanfare.sealing import KeyRing
 from fanfare.settings import ApiSettings
@@ -29,7 +30,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first."""
     settings = ApiSettings()
     configure(settings.log_level)
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
 
 
 async def serve(settings: ApiSettings) -> None:
@@ -38,10 +39,15 @@ async def serve(settings: ApiSettings) -> None:
     database = Database(
         database_url, role=API_ROLE, statement_timeout=STATEMENT_TIMEOUT, patience=PATIENCE
     )
+    reads = ReadPool(
+        database_url, role=API_ROLE, statement_timeout=STATEMENT_TIMEOUT, patience=PATIENCE
+    )
+    await reads.open()
     client = await temporal.connect(lazy=True)
     try:
         resources = Resources(
             database=database,
+            reads=reads,
             key_ring=KeyRing(settings.kek.get_secret_value()),
             pepper=_pepper(settings),
             operator_key=_operator_key(settings),
@@ -55,6 +61,7 @@ async def serve(settings: ApiSettings) -> None:
         )
         await uvicorn.Server(_server(settings, resources)).serve()
     finally:
+        await reads.close()
         await database.close()
 
 

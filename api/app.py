@@ -117,7 +117,7 @@ def _operation_id_in_project(route: APIRoute) -> str:
     return f"{route.name}_in_project"
 
 
-def _project_in_path(
+async def _project_in_path(
     project_id: Annotated[UUID, Path(description="Must be the key's own project.")],
 ) -> None:
     """For the OpenAPI description; the guard of every route has compared it with the key."""

@@ -147,8 +147,7 @@ async def _live_key(text: str, resources: Resources) -> ApiKey:
     if parts is None:
         raise _refused()
     key_id, secret = parts
-    async with resources.database.transaction() as conn:
-        record = await keys.find(conn, key_id)
+    record = await keys.find(resources.reads, key_id)
     if record is None or not api_keys.matches(secret, record.secret_hash, resources.pepper):
         raise _refused()
     if not _is_live(record.key):

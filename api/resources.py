@@ -7,6 +7,7 @@ from starlette.requests import Request
 from temporalio.client import Client
 
 from fanfare.db.engine import Database
+from fanfare.db.read_pool import ReadPool
 from fanfare.sealing import KeyRing
 
 # Raises where the thing is not ready; the name says which thing.
@@ -15,9 +16,13 @@ ReadinessCheck = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Connections and secrets."""
+    """Connections and secrets.
+
+    `reads` answers what every request asks, its key, and what is asked again and again.
+    """
 
     database: Database
+    reads: ReadPool
     temporal: Client
     key_ring: KeyRing = field(repr=False)
     pepper: bytes = field(repr=False)

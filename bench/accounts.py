@@ -1,7 +1,8 @@
-"""Who spent what: CPU, memory and statements of the stack's processes."""
+"""Who spent what: CPU and memory of the stack's processes; what PostgreSQL ran and wrote."""
 
 import threading
 from collections.abc import Mapping, Sequence
+from typing import LiteralString
 
 import psutil
 import psycopg
@@ -14,6 +15,17 @@ LOOK_SECONDS = 0.5
 _STATEMENTS = """
     SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements
     WHERE query NOT ILIKE '%pg_stat_statements%'
+"""
+
+_ROWS_WRITTEN = """
+    SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables
+"""
+
+_WAL_BYTES = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint"
+
+_LEDGER_BYTES = """
+    SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits
+    WHERE inhparent = 'push_deliveries'::regclass
 """
 
 
@@ -35,10 +47,25 @@ def count_statements(stack: Stack) -> None:
 
 def statements(stack: Stack) -> int:
     """How many statements were executed since `count_statements`, BEGIN and COMMIT included."""
-    with psycopg.connect(stack.database_url) as conn:
-        row = conn.execute(_STATEMENTS).fetchone()
-    assert row is not None
-    return int(row[0])
+    return _number(stack, _STATEMENTS)
+
+
+def rows_written(stack: Stack) -> int:
+    """How many rows were inserted, updated and deleted by connections that have ended.
+
+    Those that live tell it seconds later.
+    """
+    return _number(stack, _ROWS_WRITTEN)
+
+
+def wal_bytes(stack: Stack) -> int:
+    """How long the write-ahead log is, since ever."""
+    return _number(stack, _WAL_BYTES)
+
+
+def ledger_bytes(stack: Stack) -> int:
+    """How large the ledger is, with its indexes."""
+    return _number(stack, _LEDGER_BYTES)
 
 
 class MemoryWatch:
@@ -76,6 +103,13 @@ def _cpu_of(process: psutil.Process) -> float:
     except psutil.NoSuchProcess:
         return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _number(stack: Stack, query: LiteralString) -> int:
+    with psycopg.connect(stack.database_url) as conn:
+        row = conn.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _is_up(stack: Stack) -> bool:

@@ -9,9 +9,7 @@ what the route runs, a refresh what the activity runs, an audience what the camp
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +22,7 @@ import sqlalchemy as sa
 from temporalio.testing import ActivityEnvironment
 
 from activities.segments import Segments
+from bench.records import Line, keep
 from bench.segment_costs import IndexCost, index_costs
 from bench.segment_memory import PrivateMemory
 from bench.segment_plans import plan_of
@@ -44,7 +43,6 @@ from fanfare.segments.grammar import parse_rules
 from workflows.segments import WINDOW
 from workflows.stubs import SegmentCounts, SegmentKey
 
-RESULTS = Path(__file__).parent / "results"
 ROUNDS = 3
 REFRESH_SECONDS = 60
 FREEZE_SECONDS_A_MILLION = 10
@@ -76,9 +74,7 @@ class Report:
     """Everything that was measured. Memory is what no process shares with another, in MiB."""
 
     cores: int
-    python: str
     postgres: str
-    at: str
     users: int
     tokens: int
     previews: Sequence[Figure]
@@ -92,6 +88,11 @@ def main() -> None:
     """Measure all, print the figures and keep them."""
     parser = argparse.ArgumentParser("bench.segments", description=__doc__)
     parser.add_argument("--plans", action="store_true", help="print each preview's plan too")
+    run(plans=parser.parse_args().plans)
+
+
+def run(*, plans: bool) -> Sequence[Line]:
+    """Measure all, show and keep it. Returns the figures in short."""
     logs.configure("warning")
     with TemporaryDirectory(prefix="fanfare-bench-") as home:
         server = _start(Path(home))
@@ -99,9 +100,10 @@ def main() -> None:
             report = asyncio.run(measure(server))
         finally:
             server.process.stop()
-    show(report, plans=parser.parse_args().plans)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "segments.json").write_text(json.dumps(asdict(report), indent=1) + "\n")
+    show(report, plans=plans)
+    keep("segments", asdict(report))
+    figures = (*report.previews, *report.refreshes, *report.freezes)
+    return [(each.name, f"{each.ms:,.0f} ms{' MISSED' * each.is_missed}") for each in figures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +128,7 @@ async def measure(server: Server) -> Report:
         await worker.close()
     return Report(
         cores=os.cpu_count() or 0,
-        python=platform.python_version(),
         postgres=version,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
         users=USERS,
         tokens=TOKENS,
         previews=asked,

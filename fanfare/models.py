@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 
@@ -48,6 +49,17 @@ class Lane(StrEnum):
     @property
     def environment(self) -> Environment:
         return Environment.SANDBOX if self is Lane.APNS_SANDBOX else Environment.PRODUCTION
+
+    @property
+    def other_environment(self) -> "Lane | None":
+        """The same app's lane in APNs' other world; FCM has but one."""
+        match self:
+            case Lane.APNS:
+                return Lane.APNS_SANDBOX
+            case Lane.APNS_SANDBOX:
+                return Lane.APNS
+            case Lane.FCM:
+                return None
 
     @classmethod
     def of(cls, provider: ProviderName, environment: Environment) -> "Lane":
@@ -130,15 +142,16 @@ class TokenAction(StrEnum):
 
     `deactivate_before`: dead, unless the device registered after `Outcome.dead_since`
     (None: after this attempt began). `quarantine`: suspect; one campaign's word is not enough.
+    `other_environment`: it was accepted there.
     """
 
     NONE = "none"
     DEACTIVATE_BEFORE = "deactivate_before"
     QUARANTINE = "quarantine"
+    OTHER_ENVIRONMENT = "other_environment"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What the provider, or its silence, made of one message. Exactly one per message.
 
     `reason` is the provider's own word ("Unregistered", "QUOTA_EXCEEDED") or the transport's
@@ -164,8 +177,7 @@ class Content:
     data: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One device to reach. `token_id` is our number for it; `token` the provider's secret name."""
 
     token_id: int

@@ -29,8 +29,9 @@ STOCK_KEEPS = timedelta(seconds=0.25)
 # A worker reserves what it uses in an eighth of a second: a reservation costs a transaction.
 STOCKS_PER_MINUTE = 480
 
-# The provider breaker: of so many outcomes more than half are trouble.
+# The provider breaker: of the last so many, and at least a canary's, more than half are trouble.
 OUTCOMES_WATCHED = 200
+OUTCOMES_NEEDED = 20
 # Longer than a request's deadline of 15 s: what is answered in half-open was asked in half-open.
 OPEN_FOR = timedelta(seconds=30)
 HALF_OPEN_STAGES = (1, 10, 100)
@@ -172,6 +173,7 @@ class Breaker:
     stage: int | None = None
     left: int = 0
     good: int = 0
+    bad: int = 0
     recent: deque[bool] = field(default_factory=lambda: deque(maxlen=OUTCOMES_WATCHED))
 
     def room(self, now: datetime, wanted: int) -> int:
@@ -191,7 +193,17 @@ class Breaker:
     def leave(self, count: int) -> None:
         """Note that `count` came back without an outcome: they were not tried."""
         if self.stage is not None and self.open_until is None:
-            self.left = min(self.left + count, HALF_OPEN_STAGES[self.stage] - self.good)
+            self.left = min(self.left + count, HALF_OPEN_STAGES[self.stage] - self.good - self.bad)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all may pass."""
+        return self.open_until is None and self.stage is None
+
+    def open(self, until: datetime) -> None:
+        """Let nothing pass before that moment, and then a few."""
+        self.open_until = until
+        self.recent.clear()
 
     def note(self, now: datetime, *, good: int, trouble: int) -> None:
         """Learn from outcomes. Those of before the opening say nothing new while it is open."""
@@ -202,14 +214,16 @@ class Breaker:
             return
         self.recent.extend(repeat(True, min(trouble, OUTCOMES_WATCHED)))
         self.recent.extend(repeat(False, min(good, OUTCOMES_WATCHED)))
-        if trouble and sum(self.recent) > OUTCOMES_WATCHED // 2:
-            self._open(now)
+        is_enough = len(self.recent) >= OUTCOMES_NEEDED
+        if trouble and is_enough and sum(self.recent) > len(self.recent) / 2:
+            self.open(now + OPEN_FOR)
 
     def _judge(self, now: datetime, stage: int, good: int, trouble: int) -> None:
-        if trouble:
-            return self._open(now)
-        self.good += good
-        if self.good < HALF_OPEN_STAGES[stage]:
+        # As when it is closed, some trouble is always there: a trial without any may never come.
+        self.good, self.bad = self.good + good, self.bad + trouble
+        if self.bad > HALF_OPEN_STAGES[stage] / 2:
+            return self.open(now + OPEN_FOR)
+        if self.good + self.bad < HALF_OPEN_STAGES[stage]:
             return None
         if stage + 1 < len(HALF_OPEN_STAGES):
             return self._try(stage + 1)
@@ -217,11 +231,7 @@ class Breaker:
         return None
 
     def _try(self, stage: int) -> None:
-        self.stage, self.left, self.good = stage, HALF_OPEN_STAGES[stage], 0
-
-    def _open(self, now: datetime) -> None:
-        self.open_until = now + OPEN_FOR
-        self.recent.clear()
+        self.stage, self.left, self.good, self.bad = stage, HALF_OPEN_STAGES[stage], 0, 0
 
 
 @dataclass(slots=True)

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+from firebase_admin import messaging
 
 from fanfare.models import Content, ProviderName
 
@@ -18,6 +19,10 @@ MAX_TIME_TO_LIVE = timedelta(days=28)
 _MAX_TTL_SECONDS = int(MAX_TIME_TO_LIVE.total_seconds())
 _RESERVED_KEYS = frozenset({"aps", "from", "message_type"})
 _RESERVED_PREFIXES = ("google", "gcm")
+# A message needs a target to be checked; each request has its own.
+_NOBODY = "nobody"
+# What stands around the message and before the token of a request.
+_FCM_FRAME_BYTES = len(b'{"message":,"token":}')
 # A token number fills the lower 62 bits of an id: version and variant stay what they are.
 _TOKEN_ID_MASK = 2**62 - 1
 
@@ -57,10 +62,10 @@ def payload_sizes(content: Content) -> dict[ProviderName, int]:
     the longest tag and ttl. Google counts keys and values only, so this is at most a few dozen
     bytes too strict and never too lax. Raises UnrenderableContent.
     """
-    message = _fcm_message(content, collapse_id(UUID(int=0)), f"{_MAX_TTL_SECONDS}s")
+    template = with_ttl(render_fcm(content, UUID(int=0)), _MAX_TTL_SECONDS)
     return {
         ProviderName.APNS: len(render_apns(content)),
-        ProviderName.FCM: len(_json(message)),
+        ProviderName.FCM: len(b"".join(template)) - _FCM_FRAME_BYTES,
     }
 
 
@@ -72,10 +77,13 @@ def render_apns(content: Content) -> bytes:
 
 def render_fcm(content: Content, notification_id: UUID) -> FcmTemplate:
     """Return the FCM body but for time to live and token. Raises UnrenderableContent."""
-    message = _json(_fcm_message(content, collapse_id(notification_id), ""))
+    message = _fcm_message(content, collapse_id(notification_id))
+    # `android` and in it `ttl` come last, so that one cut parts them off.
+    android = {**message.pop("android"), "ttl": ""}
+    rendered = _json({**message, "android": android})
     end = b'"}}'
     return FcmTemplate(
-        before_ttl=b'{"message":' + message.removesuffix(end),
+        before_ttl=b'{"message":' + rendered.removesuffix(end),
         before_token=b's"},"token":',
         after_token=b"}}",
     )
@@ -120,14 +128,27 @@ def ttl_seconds(expires_at: datetime | None, now: datetime) -> int:
     return max(0, min(_MAX_TTL_SECONDS, int((expires_at - now).total_seconds())))
 
 
-def _fcm_message(content: Content, tag: str, ttl: str) -> dict[str, object]:
-    # `android` and in it `ttl` come last: `render_fcm` cuts the template there.
-    message: dict[str, object] = {"notification": {"title": content.title, "body": content.body}}
-    if content.data:
-        message["data"] = {key: _fcm_value(value) for key, value in content.data.items()}
-    # The tag, not collapse_key: notification messages ignore that (collapsible-message-types).
-    message["android"] = {"priority": "high", "notification": {"tag": tag}, "ttl": ttl}
-    return message
+def _fcm_message(content: Content, tag: str) -> dict[str, Any]:  # Any: JSON
+    """What firebase-admin makes of the content, by its own models and checks, without a target.
+
+    firebase-admin's sender is another matter: see docs/benchmarks.md.
+    """
+    try:
+        message = messaging.Message(
+            notification=messaging.Notification(title=content.title, body=content.body),
+            data={key: _fcm_value(value) for key, value in content.data.items()},
+            # The tag, not collapse_key: notification messages ignore that
+            # (collapsible-message-types).
+            android=messaging.AndroidConfig(
+                priority="high", notification=messaging.AndroidNotification(tag=tag)
+            ),
+            fid=_NOBODY,
+        )
+        fields: dict[str, Any] = orjson.loads(str(message))  # Any: JSON
+    except ValueError as error:
+        raise UnrenderableContent(str(error)) from error
+    del fields["fid"]
+    return fields
 
 
 def _fcm_value(value: object) -> str:

@@ -49,7 +49,9 @@ class WorkerSettings(Common):
     provider_ca_file: Path | None = Field(
         default=None, description="Certificates to trust instead of the system's"
     )
-    batches_at_once: int = Field(default=16, ge=1, le=200, description="Per provider and process")
+    # A campaign has 16 under way. One that its provider holds waits in all of them, and costs
+    # nothing but its slots: so there are some for many campaigns.
+    batches_at_once: int = Field(default=400, ge=1, le=2_000, description="Per provider, process")
 
     def addresses(self) -> ProviderAddresses:
         """Where the providers are."""

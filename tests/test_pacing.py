@@ -14,6 +14,7 @@ from fanfare.pacing import (
     LEAST_FACTOR,
     LEAST_WINDOW,
     OPEN_FOR,
+    OUTCOMES_NEEDED,
     OUTCOMES_WATCHED,
     STOCK_KEEPS,
     Breaker,
@@ -297,16 +298,38 @@ def test_breaker_that_has_closed_forgets_what_it_opened_for() -> None:
     assert breaker.room(later, 1_000) == 1_000
 
 
-@pytest.mark.parametrize("passed", [0, 1, 2])
-def test_any_trouble_in_half_open_opens_it_again(passed: int) -> None:
+@pytest.mark.parametrize(("passed", "trouble"), [(0, 1), (1, 6), (2, 51)])
+def test_more_than_half_trouble_in_half_open_opens_it_again(passed: int, trouble: int) -> None:
     breaker, later = troubled(), START + OPEN_FOR
     pass_stages(breaker, later, HALF_OPEN_STAGES[:passed])
 
     breaker.enter(breaker.room(later, 1_000))
-    breaker.note(later, good=0, trouble=1)
+    breaker.note(later, good=0, trouble=trouble)
 
     assert breaker.room(later + OPEN_FOR - SECOND, 1_000) == 0
     assert breaker.room(later + OPEN_FOR, 1_000) == 1
+
+
+def test_trouble_that_is_always_there_does_not_keep_it_open() -> None:
+    breaker, later = troubled(), START + OPEN_FOR
+    pass_stages(breaker, later, HALF_OPEN_STAGES[:1])
+
+    breaker.enter(breaker.room(later, 1_000))
+    breaker.note(later, good=9, trouble=1)
+    breaker.enter(breaker.room(later, 1_000))
+    breaker.note(later, good=95, trouble=5)
+
+    assert breaker.is_closed
+
+
+def test_a_canary_of_trouble_is_enough_to_open_it() -> None:
+    breaker = Breaker()
+
+    breaker.note(START, good=0, trouble=OUTCOMES_NEEDED - 1)
+    before = breaker.room(START, 50)
+    breaker.note(START, good=0, trouble=1)
+
+    assert (before, breaker.room(START, 50)) == (50, 0)
 
 
 def test_half_open_asks_no_more_until_it_knows_and_gives_unused_trials_back() -> None:

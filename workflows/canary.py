@@ -1,5 +1,7 @@
 """When the devices that are refused mean that it is the credential that is wrong."""
 
+from datetime import timedelta
+
 from temporalio.exceptions import ApplicationError
 
 from fanfare.models import Lane
@@ -9,6 +11,9 @@ WRONG_CREDENTIAL = "WRONG_ENVIRONMENT_OR_TOPIC"
 CANARY = 20
 ENOUGH_TO_JUDGE = 200
 WRONG_SHARE = 0.2
+# The rest of a lane waits for a canary that knows nothing yet, where it will so soon. A refused
+# credential is confirmed after a second or two; a provider in trouble takes longer.
+CANARY_PATIENCE = timedelta(seconds=3)
 
 
 def looks_wrong(counts: BatchResult) -> bool:

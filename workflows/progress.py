@@ -20,6 +20,11 @@ class LaneProgress(BaseModel):
         """When the first of what is owed is due."""
         return min((result.due_at for result in self.owing.values() if result.due_at), default=None)
 
+    def is_undecided(self, by: datetime) -> bool:
+        """Whether no message has ended, and the first that is owed is due by then."""
+        first = self.first_due()
+        return self.counts == BatchResult() and first is not None and first <= by
+
     def due_by(self, now: datetime) -> list[int]:
         """Which batches owe messages that are due, by number."""
         return [n for n, owes in self.owing.items() if owes.due_at is None or owes.due_at <= now]

@@ -15,8 +15,9 @@ from api.envelopes import Envelope, Listing, documented_errors
 from api.principals import requires
 from api.resources import Resources
 from api.routing import GuardedRoute
-from fanfare.db import batches, campaigns
+from fanfare.db import batches, campaigns, paces, progress
 from fanfare.db.campaigns import CampaignFilter, NewCampaign
+from fanfare.db.progress import Progress
 from fanfare.db.rows import Page
 from fanfare.entities import Campaign, Failure, Scope, Stats
 from fanfare.models import CampaignStatus, OnUnknown
@@ -94,12 +95,19 @@ class CampaignView(BaseModel):
     created_at: datetime
     updated_at: datetime
     stats: Stats
+    held_until: datetime | None = Field(
+        description="Until when a provider's throttle (429 for the whole project) holds what is "
+        "left of a campaign that is `sending`: the last to end, where it holds both providers; "
+        "what goes through another one goes on. It ends by itself, and nothing is lost. Null "
+        "where none holds it, and in the answer to `send`, which has not looked yet."
+    )
     failure: Failure | None
     links: Links
 
     @classmethod
-    def of(cls, campaign: Campaign, stats: Stats, resources: Resources) -> "CampaignView":
-        """The row, its counts, and where to look further."""
+    def of(cls, found: Progress, resources: Resources) -> "CampaignView":
+        """The row, its counts, what holds it, and where to look further."""
+        campaign = found.campaign
         return cls(
             id=campaign.id,
             name=campaign.name,
@@ -116,13 +124,14 @@ class CampaignView(BaseModel):
             cancelled_at=campaign.cancelled_at,
             created_at=campaign.created_at,
             updated_at=campaign.updated_at,
-            stats=stats,
+            stats=found.stats,
+            held_until=found.held_until,
             failure=campaign.failure,
             links=Links(workflow=_workflow_url(campaign, resources)),
         )
 
 
-def _campaign_filter(
+async def _campaign_filter(
     status: CampaignStatus | None = None,
     segment_id: Annotated[str | None, Query(max_length=64)] = None,
     q: Annotated[str | None, Query(max_length=200, description="In name or title.")] = None,
@@ -144,7 +153,7 @@ async def create_campaign(
     """Create a campaign: `scheduled` where it has a time, else a `draft` to send later."""
     new = body.checked()
     campaign = await launch.create(resources.database, resources.temporal, project, new)
-    return Envelope(data=CampaignView.of(campaign, Stats(), resources))
+    return Envelope(data=CampaignView.of(Progress(campaign, Stats()), resources))
 
 
 @router.get(
@@ -161,9 +170,13 @@ async def list_campaigns(
 ) -> Listing[CampaignView]:
     """The project's campaigns, the newest first, with their counts."""
     page = await campaigns.page(conn, project, paging, wanted)
-    counts = await batches.stats(conn, project, [campaign.id for campaign in page.items])
+    ids = [campaign.id for campaign in page.items]
+    counts = await batches.stats(conn, project, ids)
+    holds = await paces.holds(conn, project, ids)
     views = [
-        CampaignView.of(campaign, counts.get(campaign.id, Stats()), resources)
+        CampaignView.of(
+            Progress(campaign, counts.get(campaign.id, Stats()), holds.get(campaign.id)), resources
+        )
         for campaign in page.items
     ]
     return Listing[CampaignView].of(Page(views, page.next_cursor))
@@ -176,14 +189,12 @@ async def list_campaigns(
 )
 async def get_campaign(
     id: UUID,  # noqa: A002 - the path's name
-    conn: Connection,
     project: Project,
     resources: Deployment,
 ) -> Envelope[CampaignView]:
-    """One campaign, with live counts from its ledger."""
-    campaign = await campaigns.get(conn, project, id)
-    counts = await batches.stats(conn, project, [id])
-    return Envelope(data=CampaignView.of(campaign, counts.get(id, Stats()), resources))
+    """One campaign, with live counts from its ledger. Made to be asked again and again."""
+    found = await progress.get(resources.reads, project, id)
+    return Envelope(data=CampaignView.of(found, resources))
 
 
 @router.post(
@@ -199,7 +210,7 @@ async def send_campaign(
 ) -> Envelope[CampaignView]:
     """Send a draft now, or what a failed campaign still owes. Of many callers one wins."""
     campaign, stats = await launch.send(resources.database, resources.temporal, project, id)
-    return Envelope(data=CampaignView.of(campaign, stats, resources))
+    return Envelope(data=CampaignView.of(Progress(campaign, stats), resources))
 
 
 def _workflow_url(campaign: Campaign, resources: Resources) -> str | None:

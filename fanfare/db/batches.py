@@ -88,8 +88,8 @@ async def take(conn: LedgerConnection, key: BatchKey) -> Batch | None:
 
 async def count(conn: LedgerConnection, key: BatchKey, added: Counts) -> None:
     """Add outcomes that were just recorded, in the same transaction, to the batch's counts."""
-    statement = _COUNT_SKIPPED if added.skipped else _COUNT
-    await conn.execute(statement, {**key.values(), **added.values()}, prepare=True)
+    statement = COUNT_SKIPPED if added.skipped else COUNT
+    await conn.execute(statement, {**key.values(), **added.values()})
 
 
 async def close(conn: LedgerConnection, key: BatchKey) -> BatchCounts:
@@ -184,7 +184,7 @@ _CLOSE = """
     RETURNING cardinality(token_ids), sent, failed, skipped, unknown, suspects
 """
 
-_COUNT = """
+COUNT = """
     UPDATE push_batches SET
         sent = sent + %(sent)s, failed = failed + %(failed)s, unknown = unknown + %(unknown)s,
         possible_duplicates = possible_duplicates + %(repeats)s, suspects = suspects + %(suspects)s
@@ -192,7 +192,7 @@ _COUNT = """
 """
 
 # The skip reasons are added key by key: {"expired": 2} + {"expired": 1, "token_gone": 1}.
-_COUNT_SKIPPED = """
+COUNT_SKIPPED = """
     UPDATE push_batches SET
         sent = sent + %(sent)s, failed = failed + %(failed)s, unknown = unknown + %(unknown)s,
         possible_duplicates = possible_duplicates + %(repeats)s, suspects = suspects + %(suspects)s,

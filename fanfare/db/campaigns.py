@@ -3,9 +3,10 @@
 Every change of status is one conditional UPDATE, so that of any number of callers one wins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,6 +21,10 @@ from fanfare.models import CampaignStatus, Content, OnUnknown, ProjectCtx
 
 _OPEN = (CampaignStatus.SCHEDULED, CampaignStatus.SENDING)
 _SENDABLE = (CampaignStatus.DRAFT, CampaignStatus.FAILED)
+
+
+# What SQLAlchemy or psycopg gives; its columns are of many types.
+Row: TypeAlias = sa.RowMapping | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ async def create(conn: AsyncConnection, project: ProjectCtx, new: NewCampaign) -
         )
         .returning(push_campaigns)
     )
-    return _campaign((await conn.execute(statement)).mappings().one())
+    return from_row((await conn.execute(statement)).mappings().one())
 
 
 async def get(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
@@ -72,7 +77,7 @@ async def get(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> 
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
         raise CampaignNotFound(f"There is no campaign {campaign_id} in this project.")
-    return _campaign(row)
+    return from_row(row)
 
 
 async def page(
@@ -87,7 +92,7 @@ async def page(
     )
     if (after := request.after_id()) is not None:
         statement = statement.where(push_campaigns.c.id < after)
-    found = [_campaign(row) for row in (await conn.execute(statement)).mappings()]
+    found = [from_row(row) for row in (await conn.execute(statement)).mappings()]
     return page_of(found, request, lambda campaign: [campaign.id])
 
 
@@ -111,7 +116,7 @@ async def begin_sending(conn: AsyncConnection, project: ProjectCtx, campaign_id:
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
         raise refusal_to_send(await get(conn, project, campaign_id))
-    return _campaign(row)
+    return from_row(row)
 
 
 def refusal_to_send(campaign: Campaign) -> CampaignAlreadyScheduled | CampaignAlreadySent:
@@ -165,7 +170,7 @@ async def begin(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -
         .returning(push_campaigns)
     )
     row = (await conn.execute(statement)).mappings().one_or_none()
-    return None if row is None else _campaign(row)
+    return None if row is None else from_row(row)
 
 
 async def end(
@@ -210,7 +215,7 @@ async def open_since(
     )
     if after is not None:
         statement = statement.where(columns.id > after)
-    return [_campaign(row) for row in (await conn.execute(statement)).mappings()]
+    return [from_row(row) for row in (await conn.execute(statement)).mappings()]
 
 
 def _is_begun() -> sa.ColumnElement[bool]:
@@ -238,7 +243,8 @@ def _wanted(wanted: CampaignFilter) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
-def _campaign(values: sa.RowMapping) -> Campaign:
+def from_row(values: Row) -> Campaign:
+    """The campaign in a row that has all the table's columns by their names."""
     code = values["failure_code"]
     return Campaign(
         id=values["id"],

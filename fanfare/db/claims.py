@@ -24,14 +24,14 @@ class ClaimedToken(NamedTuple):
     """
 
     token_id: int
-    attempts: int
-    ambiguous: bool
-    owed: bool
     token: str | None
     is_active: bool | None
     deactivated_reason: str | None
     registered_at: datetime | None
     suspicions: int | None
+    attempts: int = 0
+    ambiguous: bool = False
+    owed: bool = False
 
 
 async def claim_next(
@@ -42,7 +42,7 @@ async def claim_next(
     rows = await (await conn.execute(_CLAIM_NEXT, values, prepare=True)).fetchall()
     if not rows:
         raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
-    return [ClaimedToken._make(row) for row in rows]
+    return [ClaimedToken(*row) for row in rows]
 
 
 async def claim_due(
@@ -54,7 +54,7 @@ async def claim_due(
     """
     values = {**key.values(), "epoch": epoch, "limit": limit}
     rows = await (await conn.execute(_CLAIM_DUE, values, prepare=True)).fetchall()
-    return [ClaimedToken._make(row) for row in rows]
+    return [ClaimedToken(*row) for row in rows]
 
 
 async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
@@ -66,15 +66,9 @@ async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
         raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
 
 
-# What a claim reads of the token: one look-up by primary key. OFFSET 0 keeps the planner from
-# joining with all tokens of the project, which it prefers where it has no statistics yet.
-_DEVICE = """
-    LEFT JOIN LATERAL (
-        SELECT token, is_active, deactivated_reason, registered_at, suspicions FROM push_tokens
-        WHERE project_id = %(project_id)s AND id = taken.token_id OFFSET 0) t ON true
-"""
-
-_CLAIM_NEXT = f"""
+# The tokens are looked up by one scan of the primary key; those that are gone are sought for only
+# where fewer were found than claimed.
+_CLAIM_NEXT = """
     WITH claim AS (
         UPDATE push_batches b SET claimed = %(upto)s FROM push_campaigns c
         WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
@@ -82,10 +76,19 @@ _CLAIM_NEXT = f"""
           AND c.project_id = b.project_id AND c.id = b.campaign_id
           AND c.status = 'sending' AND c.paused_at IS NULL
         RETURNING b.token_ids[%(claimed)s::int + 1:%(upto)s::int] AS token_ids
+    ),
+    found AS MATERIALIZED (
+        SELECT id, token, is_active, deactivated_reason, registered_at, suspicions
+        FROM push_tokens
+        WHERE project_id = %(project_id)s AND id = ANY ((SELECT token_ids FROM claim)::bigint[])
     )
-    SELECT taken.token_id, 0, false, false, t.*
-    FROM claim CROSS JOIN unnest(claim.token_ids) AS taken(token_id) {_DEVICE}
-"""  # noqa: S608 - a constant of ours
+    SELECT * FROM found
+    UNION ALL
+    SELECT gone.id, NULL, NULL, NULL, NULL, NULL
+    FROM claim CROSS JOIN unnest(claim.token_ids) AS gone(id)
+    WHERE (SELECT count(*) FROM found) < cardinality(claim.token_ids)
+      AND gone.id NOT IN (SELECT id FROM found)
+"""
 
 _HOLD = """
     SELECT b.number FROM push_batches b
@@ -96,6 +99,8 @@ _HOLD = """
     FOR UPDATE OF b
 """
 
+# OFFSET 0 keeps the planner from joining with all tokens of the project, which it prefers where it
+# has no statistics yet.
 _CLAIM_DUE = f"""
     WITH ours AS ({_HOLD}),
     due AS (
@@ -109,6 +114,8 @@ _CLAIM_DUE = f"""
         WHERE o.project_id = %(project_id)s AND o.campaign_id = %(campaign_id)s
           AND o.number = %(number)s AND o.token_id = due.token_id
     )
-    SELECT taken.token_id, taken.attempts, taken.ambiguous, true, t.*
-    FROM due AS taken {_DEVICE}
+    SELECT due.token_id, t.*, due.attempts, due.ambiguous, true
+    FROM due LEFT JOIN LATERAL (
+        SELECT token, is_active, deactivated_reason, registered_at, suspicions FROM push_tokens
+        WHERE project_id = %(project_id)s AND id = due.token_id OFFSET 0) t ON true
 """  # noqa: S608 - a constant of ours

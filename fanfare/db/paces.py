@@ -1,12 +1,17 @@
 """The table `credential_paces`: one credential's rate, as all workers share it.
 
-Times are the callers': workers' clocks are to agree within a second or so. Every function raises
-CredentialNotFound where the credential was replaced or deleted.
+Times are the callers': workers' clocks are to agree within a second or so. What takes a credential
+raises CredentialNotFound where it was replaced or deleted.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare import pacing
 from fanfare.db.ledger_pool import LedgerConnection
@@ -66,6 +71,17 @@ async def held_until(
     return found
 
 
+async def holds(
+    conn: AsyncConnection, project: ProjectCtx, campaign_ids: Sequence[UUID]
+) -> Mapping[UUID, datetime]:
+    """Until when throttles hold campaigns that are being sent; those that none holds are not in it.
+
+    Of several throttles the last to end counts. A lane that is through is not held any more.
+    """
+    values = {"project": project.project_id, "campaigns": list(campaign_ids)}
+    return {campaign: until for campaign, until in await conn.execute(_HOLDS, values) if until}
+
+
 async def _locked(
     conn: LedgerConnection, project: ProjectCtx, credential_id: UUID, now: datetime
 ) -> RateState:
@@ -118,3 +134,26 @@ _HELD_UNTIL = """
     LEFT JOIN credential_paces p ON p.project_id = c.project_id AND p.credential_id = c.id
     WHERE c.project_id = %(project_id)s AND c.id = %(credential_id)s
 """
+
+# Of one campaign `c`, for a question about more of it. Lanes are named as `models.Lane` does.
+HELD = """
+    SELECT max(p.held_until)
+    FROM credential_paces p JOIN credentials k
+        ON k.project_id = p.project_id AND k.id = p.credential_id
+    WHERE p.project_id = c.project_id AND p.held_until > now()
+        AND c.status = 'sending' AND c.paused_at IS NULL
+        AND EXISTS (
+            SELECT FROM push_batches b
+            WHERE b.project_id = c.project_id AND b.campaign_id = c.id AND b.completed_at IS NULL
+                AND b.lane = CASE
+                    WHEN k.provider = 'fcm' THEN 'fcm'
+                    WHEN k.environment = 'sandbox' THEN 'apns-sandbox'
+                    ELSE 'apns' END)
+"""
+
+_HOLDS = sa.text(
+    f"""
+    SELECT c.id, ({HELD}) FROM push_campaigns c
+    WHERE c.project_id = :project AND c.id = ANY(:campaigns) AND c.status = 'sending'
+    """  # noqa: S608 - constants alone
+).bindparams(sa.bindparam("campaigns", type_=ARRAY(sa.UUID)))

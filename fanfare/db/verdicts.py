@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from fanfare.db.batches import BatchKey
 from fanfare.db.ledger_pool import LedgerConnection
 from fanfare.models import ProjectCtx
 
@@ -44,8 +45,17 @@ async def clear(conn: LedgerConnection, project: ProjectCtx, token_ids: Sequence
     await conn.execute(_CLEAR, {"project_id": project.project_id, "token_ids": list(token_ids)})
 
 
+async def move(conn: LedgerConnection, key: BatchKey, token_ids: Sequence[int]) -> None:
+    """Remember tokens of a batch as the other environment's than its lane's. Twice is once."""
+    await conn.execute(_MOVE, {**key.values(), "token_ids": list(token_ids)})
+
+
 async def roll_back(conn: LedgerConnection, project: ProjectCtx, campaign_id: UUID) -> None:
-    """Take back every suspicion that a campaign raised: it was its credential that was wrong."""
+    """Take back every suspicion that a campaign raised: it was its credential that was wrong.
+
+    The messages are owed again, so that the campaign can be resumed, its canary first. A second
+    run finds nothing left.
+    """
     values = {"project_id": project.project_id, "campaign_id": campaign_id}
     await conn.execute(_ROLL_BACK, values)
 
@@ -73,15 +83,48 @@ _CLEAR = """
     WHERE project_id = %(project_id)s AND id = ANY(%(token_ids)s::bigint[])
 """
 
+_MOVE = """
+    UPDATE push_tokens t SET
+        environment = CASE b.lane WHEN 'apns' THEN 'sandbox' ELSE 'production' END
+    FROM push_batches b
+    WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
+      AND b.number = %(number)s AND b.lane IN ('apns', 'apns-sandbox')
+      AND t.project_id = b.project_id AND t.id = ANY(%(token_ids)s::bigint[])
+"""
+
 # A token that this campaign deactivated as bad was active when its audience was frozen.
 _ROLL_BACK = """
+    WITH taken_back AS (
+        DELETE FROM push_deliveries d USING push_tokens t
+        WHERE d.project_id = %(project_id)s AND d.campaign_id = %(campaign_id)s
+          AND d.status = 'failed' AND d.error_code = 'invalid_token'
+          AND t.project_id = d.project_id AND t.id = d.token_id AND t.suspicions > 0
+        RETURNING d.token_id
+    ),
+    places AS (
+        SELECT b.number, member.token_id
+        FROM push_batches b CROSS JOIN unnest(b.token_ids) AS member(token_id)
+        JOIN taken_back USING (token_id)
+        WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
+    ),
+    noted AS (
+        INSERT INTO push_owed
+            (project_id, campaign_id, number, token_id, due_at, attempts, ambiguous)
+        SELECT %(project_id)s, %(campaign_id)s, number, token_id, now(), 0, false FROM places
+        ON CONFLICT DO NOTHING
+    ),
+    counted AS (
+        UPDATE push_batches b SET
+            failed = b.failed - sums.failed, suspects = 0, completed_at = NULL
+        FROM (SELECT number, count(*) AS failed FROM places GROUP BY number) AS sums
+        WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
+          AND b.number = sums.number
+    )
     UPDATE push_tokens t SET
         suspicions = t.suspicions - 1,
         suspected_at = CASE WHEN t.suspicions > 1 THEN t.suspected_at END,
         is_active = t.is_active OR t.deactivated_reason = 'bad_token',
         deactivated_reason = nullif(t.deactivated_reason, 'bad_token')
-    FROM push_deliveries d
-    WHERE d.project_id = %(project_id)s AND d.campaign_id = %(campaign_id)s
-      AND d.status = 'failed' AND d.error_code = 'invalid_token'
-      AND t.project_id = d.project_id AND t.id = d.token_id AND t.suspicions > 0
+    FROM taken_back
+    WHERE t.project_id = %(project_id)s AND t.id = taken_back.token_id
 """

@@ -1,6 +1,7 @@
 """What the demonstration asks of the HTTP API, and what it reads of the answers."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +68,7 @@ class Campaign(BaseModel):
     status: str
     stats: CampaignStats
     failure: CampaignFailure | None
+    held_until: datetime | None = None
 
     @property
     def is_over(self) -> bool:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 _PERIOD = 30 * 60
 _YOUNGEST = 20 * 60
 _OLDEST = 50 * 60
-_MINUTE = 60
+_EARLY_PERIOD = 10 * 60
 _COORDINATE_BYTES = 32
 
 
@@ -40,29 +40,29 @@ class ApnsTokenSource:
         self._key = key
         self._clock = clock
         self._issued_at = 0
-        self._signed_at = 0.0
         self._authorization = b""
 
     def authorization(self) -> bytes:
         """Return the header's value, signed anew where the last is 50 minutes old."""
         now = self._clock()
         if not 0 <= now - self._issued_at < _OLDEST:
-            self._sign(int((now - _YOUNGEST) // _PERIOD * _PERIOD), now)
+            self._sign(int((now - _YOUNGEST) // _PERIOD * _PERIOD))
         return self._authorization
 
     def note_expired(self) -> bool:
-        """Sign anew, as of this minute, because Apple calls the token expired.
+        """Sign anew, as of the last ten minutes, because Apple calls the token expired.
 
-        Only where the last was signed 20 minutes ago or earlier: sooner than that Apple refuses
-        the new one as well. Returns whether there is a new one.
+        Only where the present one says that it is 20 minutes old, as every regular one does:
+        sooner than that Apple takes no other. Then the clock is wrong, and ten minutes are what
+        processes with that clock agree on. Returns whether there is a new one.
         """
         now = self._clock()
-        if now - self._signed_at < _YOUNGEST:
+        if now - self._issued_at < _YOUNGEST:
             return False
-        self._sign(int(now // _MINUTE * _MINUTE), now)
+        self._sign(int(now // _EARLY_PERIOD * _EARLY_PERIOD))
         return True
 
-    def _sign(self, issued_at: int, now: float) -> None:
+    def _sign(self, issued_at: int) -> None:
         header = _encode(orjson.dumps({"alg": "ES256", "kid": self._key_id}))
         claims = _encode(orjson.dumps({"iss": self._team_id, "iat": issued_at}))
         signed = header + b"." + claims
@@ -73,7 +73,6 @@ class ApnsTokenSource:
         signature = r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")
         self._authorization = b"bearer " + signed + b"." + _encode(signature)
         self._issued_at = issued_at
-        self._signed_at = now
 
 
 def _encode(data: bytes) -> bytes:

@@ -115,11 +115,12 @@ class Exchange:
             self._size += len(kept)
 
     def finish_answer(self) -> None:
-        """End as the answer that came; a status that is no number is 0."""
+        """End as the answer that came; a status that is no number of three digits is 0."""
         headers = self._answer
         status = headers[0][1]
         body = b"".join(self._chunks) if self._chunks is not None else b""
-        self.end(Answer(int(status) if status.isdigit() else 0, headers, body))
+        is_status = len(status) == 3 and status.isdigit()
+        self.end(Answer(int(status) if is_status else 0, headers, body))
 
     def end(self, result: Result) -> None:
         """Tell the result; the first one counts."""

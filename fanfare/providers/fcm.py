@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fanfare import payload
-from fanfare.models import ErrorCode, FcmCredential, Outcome, Target, Verdict
+from fanfare.models import FcmCredential, Outcome, ProviderName, Target, Verdict
 from fanfare.providers import Answered, Notification, Send
 from fanfare.providers.credentials import parse_service_account
 from fanfare.providers.exchange import Exchange, Headers, OnResult, Result
@@ -18,14 +18,14 @@ from fanfare.providers.fcm_token import (
     google_fetch,
 )
 from fanfare.providers.flight import Flight
-from fanfare.providers.http2 import Http2Pool
+from fanfare.providers.http2 import DEADLINE, Http2Pool
 from fanfare.providers.http2_engine import EngineName
 from fanfare.providers.outcomes import fcm_outcome
+from fanfare.providers.tally import Tally
 
 _CONTENT_TYPE = (b"content-type", b"application/json")
-_REFUSED_ONCE = Outcome(
-    Verdict.RETRY, ErrorCode.CREDENTIALS, "UNAUTHENTICATED", retry_after=timedelta(seconds=1)
-)
+# By then there is another access token.
+_SOON = timedelta(seconds=1)
 
 
 class FcmProvider:
@@ -40,6 +40,7 @@ class FcmProvider:
         ca_file: Path | None,
         ssl_context: ssl.SSLContext,
         max_connections: int = 10,
+        deadline: timedelta = DEADLINE,
         engine: EngineName = "ngh2",
     ) -> None:
         """`max_connections`: Google allows 100 streams each. Raises InvalidCredential."""
@@ -47,8 +48,13 @@ class FcmProvider:
         project = quote(credential.project_id, safe="")
         self._path = f"/v1/projects/{project}/messages:send".encode()
         self._tokens = FcmTokenSource(google_fetch(account.info, oauth_url, ca_file))
+        self._unrecognised = Tally("unrecognised_answers", provider=ProviderName.FCM)
         self._pool = Http2Pool(
-            url, ssl_context=ssl_context, max_connections=max_connections, engine=engine
+            url,
+            ssl_context=ssl_context,
+            max_connections=max_connections,
+            deadline=deadline,
+            engine=engine,
         )
 
     def prepare(self, notification: Notification) -> Send:
@@ -75,6 +81,7 @@ class FcmProvider:
         """Wait for what is on the wire, at most the deadline, then close."""
         await self._pool.close()
         await self._tokens.close()
+        self._unrecognised.close()
 
     def _submit(
         self, headers: Headers, message: payload.FcmBody, target: Target, on_result: OnResult
@@ -83,11 +90,12 @@ class FcmProvider:
         return self._pool.submit(self._path, headers, body, on_result)
 
     def _read(self, authorization: bytes, result: Result) -> Outcome:
-        outcome = fcm_outcome(result)
+        outcome = fcm_outcome(result, self._unrecognised)
         if outcome.verdict is Verdict.SENT:
             self._tokens.note_accepted()
-        elif outcome.reason == "UNAUTHENTICATED" and self._tokens.note_refused(authorization):
-            return _REFUSED_ONCE
+        elif outcome.verdict is Verdict.CREDENTIALS and self._tokens.note_refused(authorization):
+            # Not believed before another access token is refused as well.
+            return outcome._replace(verdict=Verdict.RETRY, retry_after=_SOON)
         return outcome
 
 

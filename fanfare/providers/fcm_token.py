@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 import requests
 import structlog
@@ -134,12 +135,21 @@ def _fetch_once(account: Credentials, ca_file: Path | None) -> tuple[str, float]
             account.refresh(request)  # type: ignore[no-untyped-call]  # theirs
         except RefreshError as error:
             raise AccessTokenUnavailable(_refusal(error)) from None
-        except GoogleAuthError:
+        except (GoogleAuthError, *_TRIPPED_OVER_BODY):
             raise AccessTokenUnavailable(_UNAVAILABLE) from None
-    if account.token is None or account.expiry is None:
+    if not _is_token(account.token) or account.expiry is None:
         raise AccessTokenUnavailable(_UNAVAILABLE)
     # google-auth keeps the end as a naive UTC time.
     return account.token, account.expiry.replace(tzinfo=UTC).timestamp()
+
+
+# google-auth takes any 200 for a JSON object with a token and a number of seconds in it.
+_TRIPPED_OVER_BODY = (TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _is_token(value: object) -> TypeGuard[str]:
+    # It goes into a header as it is.
+    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 _UNAVAILABLE = Outcome(
@@ -147,12 +157,21 @@ _UNAVAILABLE = Outcome(
 )
 
 
+# Of the assertion that we sign, whose times are those of our clock
+# (developers.google.com/identity/protocols/oauth2/service-account).
+_BAD_TIME_TEXT = "Check your iat and exp values"
+
+
 def _refusal(error: RefreshError) -> Outcome:
     # The endpoint's trouble is not the account's (RFC 6749, 5.2 names the account's).
     if error.retryable:
         return _UNAVAILABLE
     said = error.args[1] if len(error.args) > 1 else None
-    word = said.get("error") if isinstance(said, dict) else None
+    if not isinstance(said, dict):
+        return _UNAVAILABLE
+    word = said.get("error")
+    if word == "invalid_grant" and _BAD_TIME_TEXT in str(said.get("error_description")):
+        return Outcome(Verdict.CREDENTIALS, ErrorCode.CREDENTIALS, "clock_skew")
     if word in {"invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope"}:
         return Outcome(Verdict.CREDENTIALS, ErrorCode.CREDENTIALS, str(word))
     return _UNAVAILABLE

@@ -10,6 +10,7 @@ from fanfare.providers.exchange import Exchange, Headers, NotProcessed, Unknown
 from fanfare.providers.http2_engine import Engine, EngineError, EngineName, StreamError
 from fanfare.providers.http2_h2 import H2Engine
 from fanfare.providers.http2_ngh2 import Ngh2Engine
+from fanfare.providers.http2_reasons import GOING_AWAY, REFUSED_STREAM
 
 # A peer that sets no limit is not asked for more than this; providers set 100 to 1,500.
 MAX_OPEN_STREAMS = 1_000
@@ -198,7 +199,8 @@ class Http2Connection(asyncio.Protocol):
         if exchange is None or exchange.is_over:
             return
         if error_code == StreamError.REFUSED_STREAM and not exchange.is_answering:
-            exchange.end(NotProcessed("refused_stream"))
+            is_left = stream_id > self._processed_to
+            exchange.end(NotProcessed(GOING_AWAY if is_left else REFUSED_STREAM))
         else:
             exchange.end(Unknown("stream_reset"))
 

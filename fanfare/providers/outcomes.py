@@ -7,17 +7,15 @@ and "Throttling and quotas".
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from typing import Literal
 
 import orjson
-import structlog
 
-from fanfare.models import ErrorCode, Outcome, ProviderName, TokenAction, Verdict
-from fanfare.providers.exchange import Answer, Headers, NotProcessed, Result, Unknown
-
-_log = structlog.get_logger(__name__)
+from fanfare.models import ErrorCode, Outcome, TokenAction, Verdict
+from fanfare.providers.answer_headers import retry_after
+from fanfare.providers.exchange import Answer, NotProcessed, Result, Unknown
+from fanfare.providers.tally import Tally
 
 _SENT = Outcome(Verdict.SENT)
 _REQUEST = Outcome(Verdict.FAILED, ErrorCode.REQUEST)
@@ -36,7 +34,9 @@ def _again(error_code: ErrorCode, after: timedelta) -> Outcome:
 _NOT_PROCESSED = _again(ErrorCode.NETWORK, timedelta(seconds=5))
 _NO_ANSWER = Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER)
 # "Retry after 15 minutes" [A].
-_APNS_TROUBLE = _again(ErrorCode.PROVIDER, timedelta(minutes=15))
+APNS_PATIENCE = timedelta(minutes=15)
+_APNS_TROUBLE = _again(ErrorCode.PROVIDER, APNS_PATIENCE)
+_APNS_DEVICE_RATE = _again(ErrorCode.THROTTLED, timedelta(seconds=60))
 # The first retry of a 5xx not before 10 s, a 429 without Retry-After after 60 s [Q].
 _FCM_TROUBLE = _again(ErrorCode.PROVIDER, timedelta(seconds=10))
 _FCM_QUOTA = _again(ErrorCode.THROTTLED, timedelta(seconds=60))
@@ -81,35 +81,33 @@ APNS_OUTCOMES: Mapping[tuple[int, str], Outcome] = {
     (410, "ExpiredToken"): _DEAD,
     (413, "PayloadTooLarge"): _PAYLOAD,  # on the no-retry list [A]
     # Too many to this one device [A].
-    (429, "TooManyRequests"): _again(ErrorCode.THROTTLED, timedelta(seconds=60)),
+    (429, "TooManyRequests"): _APNS_DEVICE_RATE,
     # JSON web tokens change at most every 20 minutes [T].
     (429, "TooManyProviderTokenUpdates"): _again(ErrorCode.THROTTLED, timedelta(minutes=20)),
     (500, "InternalServerError"): _APNS_TROUBLE,  # [A]
     (503, "ServiceUnavailable"): _APNS_TROUBLE,  # [A]
-    # One server goes; another connection, to another server, is worth an early try [A].
-    (503, "Shutdown"): _again(ErrorCode.PROVIDER, timedelta(seconds=60)),
+    # One server goes; another connection, to another server, is worth one try at once [A].
+    (503, "Shutdown"): _again(ErrorCode.PROVIDER, timedelta(seconds=1)),
 }
 
-# After these the connection is of no more use for the credential [A, T].
-APNS_SPOILS_CONNECTION = frozenset(
-    {
-        "IdleTimeout",
-        "InvalidProviderToken",
-        "MissingProviderToken",
-        "Forbidden",
-        "BadCertificate",
-        "BadCertificateEnvironment",
-        "UnrelatedKeyIdInToken",
-        "BadEnvironmentKeyIdInToken",
-        "BadEnvironmentKeyInToken",
-        "Shutdown",
-    }
-)
+# What a status says under any other word. A 401 or 403 is about who asks: calling it the messages'
+# fault would use up an audience on a key that is merely wrong in a new way.
+_APNS_BY_STATUS: Mapping[int, Outcome] = {
+    401: _CREDENTIALS,
+    403: _CREDENTIALS,
+    413: _PAYLOAD,
+    429: _APNS_DEVICE_RATE,
+}
+
+# After these the connection is of no more use; a refused credential asks for another by itself.
+# One on which the token changed too often takes none for a while (forums/thread/770438) [A, T].
+APNS_SPOILS_CONNECTION = frozenset({"IdleTimeout", "Shutdown", "TooManyProviderTokenUpdates"})
 
 FCM_OUTCOMES: Mapping[tuple[int, str], Outcome] = {
     # The message's fault; `_is_bad_token` finds the cases that are the token's [F].
     (400, "INVALID_ARGUMENT"): _PAYLOAD,
-    # The APNs or web-push key that is stored in Firebase: iOS targets only, Android goes on [F].
+    # The APNs or web-push key that is stored in Firebase: final for this device, and no word on our
+    # account, so that Android goes on [F].
     (401, "THIRD_PARTY_AUTH_ERROR"): Outcome(Verdict.FAILED, ErrorCode.CREDENTIALS),
     (401, "APNS_AUTH_ERROR"): Outcome(Verdict.FAILED, ErrorCode.CREDENTIALS),
     # Our access token; the adapter asks for a new one before it believes this [F].
@@ -131,21 +129,36 @@ _FCM_BY_STATUS: Mapping[int, Outcome] = {
     401: _CREDENTIALS,
     403: _CREDENTIALS,
     404: _CREDENTIALS,
+    413: _PAYLOAD,
     429: _FCM_QUOTA,
 }
 
-# Google gives a message up after an hour of trouble [Q]; no wait is longer.
-_LONGEST_WAIT = timedelta(hours=1)
-# A reason goes into logs and the ledger: only what looks like a word does, never a token.
-_WORD = re.compile(r"[A-Za-z_]{1,48}")
+# Whose quota a 429 speaks of. A project's comes as RESOURCE_EXHAUSTED with an ErrorInfo and no
+# FcmError (firebase/firebase-admin-go#719), a device's as QUOTA_EXCEEDED; from Google's front end
+# it has no word [Q]. TooManyRequests is about one device, TooManyProviderTokenUpdates about how
+# the key is used, not how much is sent [A].
+QUOTAS: Mapping[str, Literal["project", "device", "key"]] = {
+    "RATE_LIMIT_EXCEEDED": "project",
+    "RESOURCE_EXHAUSTED": "project",
+    "http_429": "project",
+    "QUOTA_EXCEEDED": "device",
+    "TooManyRequests": "device",
+    "TooManyProviderTokenUpdates": "key",
+}
+
+# A reason goes into logs and the ledger: only what looks like a provider's word does. A token does
+# not: APNs' are hex in lower case, and Google's are longer.
+_WORD = re.compile(r"[A-Z][A-Za-z_]{0,47}")
+_LONGEST_ID = 256
 _BAD_TOKEN_TEXT = "not a valid FCM registration token"  # noqa: S105 - Google's wording
 _TOKEN_FIELDS = frozenset({"message.token", "message.fid"})
 
 
-def apns_outcome(result: Result) -> Outcome:
+def apns_outcome(result: Result, unrecognised: Tally) -> Outcome:
     """Return what APNs made of the message. Never raises, whatever the body is.
 
-    An accepted one has no id in it: apns-id is ours, and `payload.apns_id` tells it at any time.
+    `unrecognised` counts what stands in no table. An accepted one has no id in it: apns-id
+    is ours, and `payload.apns_id` tells it at any time.
     """
     if not isinstance(result, Answer):
         return _without_answer(result)
@@ -155,65 +168,57 @@ def apns_outcome(result: Result) -> Outcome:
     reason = _word(body.get("reason"), result.status)
     known = APNS_OUTCOMES.get((result.status, reason))
     if known is None:
-        return _by_class(ProviderName.APNS, result.status, reason, _APNS_TROUBLE)
+        unrecognised.note(result.status, reason)
+        known = _APNS_BY_STATUS.get(result.status) or _by_class(result.status, _APNS_TROUBLE)
     since = _moment(body.get("timestamp")) if known is _DEAD else None
-    return replace(known, reason=reason, dead_since=since)
+    # Apple documents no Retry-After: one may put off what the table says, never bring it forward.
+    wait = known.retry_after and max(known.retry_after, _asked_wait(result) or known.retry_after)
+    return known._replace(reason=reason, dead_since=since, retry_after=wait)
 
 
-def fcm_outcome(result: Result) -> Outcome:
+def fcm_outcome(result: Result, unrecognised: Tally) -> Outcome:
     """Return what FCM made of the message. Never raises, whatever the body is."""
     if not isinstance(result, Answer):
         return _without_answer(result)
     body = _json_object(result.body)
     if result.status == 200:
-        return _fcm_sent(body.get("name"))
+        return _fcm_sent(body.get("name"), unrecognised)
     error = _mapping(body.get("error"))
     reason = _word(_fcm_code(error) or error.get("status"), result.status)
     if result.status == 400 and _is_bad_token(error):
-        return replace(_SUSPECT, reason=reason)
+        return _SUSPECT._replace(reason=reason)
     known = FCM_OUTCOMES.get((result.status, reason))
     if known is None:
-        known = _fcm_by_status(result.status, reason)
-    asked = retry_after(result.headers, datetime.now(UTC)) if known.retry_after else None
-    return replace(known, reason=reason, retry_after=asked or known.retry_after)
+        unrecognised.note(result.status, reason)
+        known = _FCM_BY_STATUS.get(result.status) or _by_class(result.status, _FCM_TROUBLE)
+    wait = known.retry_after and (_asked_wait(result) or known.retry_after)
+    return known._replace(reason=reason, retry_after=wait)
 
 
-def retry_after(headers: Headers, now: datetime) -> timedelta | None:
-    """Return the wait that `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3)."""
-    for name, value in headers:
-        if name == b"retry-after":
-            return _wait(value.decode("ascii", "replace").strip(), now)
-    return None
+def _asked_wait(answer: Answer) -> timedelta | None:
+    return retry_after(answer.headers, datetime.now(UTC))
 
 
 def _without_answer(result: NotProcessed | Unknown) -> Outcome:
     match result:
         case NotProcessed(reason):
-            return replace(_NOT_PROCESSED, reason=reason)
+            return _NOT_PROCESSED._replace(reason=reason)
         case Unknown(reason):
-            return replace(_NO_ANSWER, reason=reason)
+            return _NO_ANSWER._replace(reason=reason)
 
 
-def _by_class(provider: ProviderName, status: int, reason: str, trouble: Outcome) -> Outcome:
-    _log.warning("unrecognised_answer", provider=provider, status=status, reason=reason)
+def _by_class(status: int, trouble: Outcome) -> Outcome:
     if status >= 500:
-        return replace(trouble, reason=reason)
-    if status < 300:
-        return replace(_ODD_SUCCESS, reason=reason)
-    return replace(_UNRECOGNISED, reason=reason)
+        return trouble
+    return _ODD_SUCCESS if status < 300 else _UNRECOGNISED
 
 
-def _fcm_by_status(status: int, reason: str) -> Outcome:
-    known = _FCM_BY_STATUS.get(status)
-    return known or _by_class(ProviderName.FCM, status, reason, _FCM_TROUBLE)
-
-
-def _fcm_sent(name: object) -> Outcome:
-    if isinstance(name, str) and name:
-        # `projects/<project>/messages/<id>`: only the last part differs.
-        return Outcome(Verdict.SENT, None, None, name.rpartition("/")[2][:256])
+def _fcm_sent(name: object, unrecognised: Tally) -> Outcome:
+    # `projects/<project>/messages/<id>`: only the last part differs. PostgreSQL takes no NUL.
+    if isinstance(name, str) and name and name.isprintable():
+        return Outcome(Verdict.SENT, None, None, name.rpartition("/")[2][:_LONGEST_ID])
     # Accepted all the same: sending again would show it twice.
-    _log.warning("unrecognised_answer", provider=ProviderName.FCM, status=200, reason="odd_reply")
+    unrecognised.note(200, "odd_reply")
     return Outcome(Verdict.SENT, reason="odd_reply")
 
 
@@ -250,17 +255,6 @@ def _moment(milliseconds: object) -> datetime | None:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     except (OverflowError, ValueError, OSError):
         return None
-
-
-def _wait(value: str, now: datetime) -> timedelta | None:
-    if value.isdecimal():
-        return timedelta(seconds=min(int(value[:9]), _LONGEST_WAIT.total_seconds()))
-    try:
-        moment = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return min(max(aware - now, timedelta(0)), _LONGEST_WAIT)
 
 
 def _json_object(body: bytes) -> Mapping[str, object]:

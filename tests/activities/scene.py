@@ -121,6 +121,15 @@ async def attempt(
     return BatchPass(stores, key, batch, sending, provider.send, FreePace())
 
 
+async def environments(database: Database, project: ProjectCtx) -> Mapping[int, str]:
+    """Which of APNs' environments each token is held to belong to, by token id."""
+    query = sa.select(push_tokens.c.id, push_tokens.c.environment).where(
+        push_tokens.c.project_id == project.project_id
+    )
+    async with database.transaction() as conn:
+        return {int(row.id): str(row.environment) for row in await conn.execute(query)}
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A line of the ledger, as tests compare it."""

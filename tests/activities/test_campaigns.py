@@ -216,6 +216,25 @@ async def test_a_wrong_environment_costs_no_device(
     assert await active(database, project) == 25
 
 
+async def test_a_wrong_environment_leaves_everything_owed(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 25)
+    sending = await campaign(database, project)
+    wrong = FakeProvider(dict.fromkeys(ids, STRANGER))
+    end = ending(sending, CampaignStatus.FAILED, WRONG_CREDENTIAL)
+
+    await ActivityEnvironment().run((await attempt(stores, sending, wrong)).run)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+    await ActivityEnvironment().run(Campaigns(stores).close, end)
+    closed = await stats(database, sending)
+    resumed = await ActivityEnvironment().run((await attempt(stores, sending, FakeProvider())).run)
+
+    assert (closed.failed, closed.pending) == (0, 25)
+    assert (resumed.counts.sent, resumed.counts.suspects) == (25, 0)
+    assert resumed.counts.is_complete
+
+
 async def test_a_token_called_bad_a_day_later_again_is_deactivated(
     database: Database, stores: Stores, project: ProjectCtx
 ) -> None:

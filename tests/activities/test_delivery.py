@@ -8,11 +8,8 @@ import pytest
 import sqlalchemy as sa
 from temporalio.testing import ActivityEnvironment
 
-from activities.decisions import MAX_ATTEMPTS
 from activities.delivery import (
     CLAIM_SIZE,
-    BatchPass,
-    CredentialsRefused,
     PassEndedEarly,
 )
 from activities.stores import Stores
@@ -20,7 +17,7 @@ from fanfare.db import campaigns
 from fanfare.db.batches import BatchCounts
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.engine import Database
-from fanfare.db.tables import push_owed, push_tokens
+from fanfare.db.tables import push_tokens
 from fanfare.models import (
     CampaignStatus,
     ErrorCode,
@@ -28,13 +25,12 @@ from fanfare.models import (
     Outcome,
     ProjectCtx,
     Target,
-    TokenAction,
     Verdict,
 )
 from fanfare.providers import Answered
+from tests.activities.passes import claim_and_die, make_due, run
 from tests.activities.scene import (
     FakeProvider,
-    FreePace,
     Recorded,
     attempt,
     campaign,
@@ -45,31 +41,7 @@ from tests.activities.scene import (
 
 LATER = timedelta(minutes=1)
 REFUSED = Outcome(Verdict.RETRY, ErrorCode.THROTTLED, "TooManyRequests", retry_after=LATER)
-SILENCE = Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER, "deadline")
 SENT_ONCE = Recorded("sent", None, None, possible_duplicate=False)
-
-
-async def run(work: BatchPass) -> BatchCounts:
-    """Run an attempt as a worker does. Returns how far the batch is then."""
-    passed = await ActivityEnvironment().run(work.run)
-    assert isinstance(work.pace, FreePace)
-    assert work.pace.out == 0
-    return passed.counts
-
-
-async def claim_and_die(work: BatchPass) -> None:
-    """Be the worker that is killed after its first claim: the ledger cannot tell when exactly."""
-    await ActivityEnvironment().run(work._claim, CLAIM_SIZE)
-
-
-async def make_due(database: Database, project: ProjectCtx) -> None:
-    """Let the time pass that owed messages wait."""
-    async with database.transaction() as conn:
-        await conn.execute(
-            sa.update(push_owed)
-            .where(push_owed.c.project_id == project.project_id)
-            .values(due_at=sa.func.now())
-        )
 
 
 async def test_every_token_ends_in_the_ledger(
@@ -251,39 +223,6 @@ async def test_nothing_is_sent_after_expiry(
     assert (await stats(database, sending)).skipped_by == {"expired": 10}
 
 
-async def test_a_silent_provider_is_asked_once_more_and_no_more(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 3)
-    sending = await campaign(database, project)
-    silent = FakeProvider({ids[1]: SILENCE})
-
-    await run(await attempt(stores, sending, silent))
-    await make_due(database, project)
-    ended = await run(await attempt(stores, sending, silent))
-
-    assert silent.asked.count(ids[1]) == 2
-    assert ended == BatchCounts(3, sent=2, unknown=1)
-    line = (await ledger(database, sending))[ids[1]]
-    assert line == Recorded("unknown", "no_answer", "deadline", possible_duplicate=True)
-
-
-async def test_a_token_that_is_throttled_for_ever_fails_in_the_end(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 2)
-    sending = await campaign(database, project)
-    provider = FakeProvider({ids[0]: REFUSED})
-
-    for _ in range(MAX_ATTEMPTS - 1):
-        assert not (await run(await attempt(stores, sending, provider))).is_complete
-        await make_due(database, project)
-    ended = await run(await attempt(stores, sending, provider))
-
-    assert ended == BatchCounts(2, sent=1, failed=1)
-    assert provider.asked.count(ids[0]) == MAX_ATTEMPTS
-
-
 async def test_an_adapter_that_breaks_off_leaves_the_rest_in_doubt_and_not_lost(
     database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
@@ -303,40 +242,6 @@ async def test_an_adapter_that_breaks_off_leaves_the_rest_in_doubt_and_not_lost(
 
     assert second.asked == ids[1:]
     assert ended == BatchCounts(3, sent=3)
-
-
-async def test_refused_credentials_leave_everything_owed(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 3 * CLAIM_SIZE)
-    sending = await campaign(database, project)
-    refusal = Outcome(Verdict.CREDENTIALS, ErrorCode.CREDENTIALS, "InvalidProviderToken")
-    provider, mended = FakeProvider(dict.fromkeys(ids, refusal)), FakeProvider()
-
-    with pytest.raises(CredentialsRefused):
-        await run(await attempt(stores, sending, provider))
-    await make_due(database, project)
-    ended = await run(await attempt(stores, sending, mended))
-
-    assert len(provider.asked) == CLAIM_SIZE
-    assert sorted(mended.asked) == ids
-    assert ended == BatchCounts(len(ids), sent=len(ids))
-    assert await ledger(database, sending) == dict.fromkeys(ids, SENT_ONCE)
-
-
-async def test_a_refusal_after_an_attempt_in_doubt_is_no_proof_of_failure(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 1)
-    sending = await campaign(database, project)
-    gone = FakeProvider({ids[0]: _gone(datetime.now(UTC) + timedelta(hours=1))})
-
-    await claim_and_die(await attempt(stores, sending, FakeProvider()))
-    ended = await run(await attempt(stores, sending, gone))
-
-    assert ended == BatchCounts(1, unknown=1)
-    line = (await ledger(database, sending))[ids[0]]
-    assert line == Recorded("unknown", "invalid_token", "Unregistered", possible_duplicate=True)
 
 
 async def test_a_device_that_left_since_the_freeze_is_skipped(
@@ -364,40 +269,6 @@ async def test_a_device_that_left_since_the_freeze_is_skipped(
     }
 
 
-async def test_a_dead_token_is_deactivated_unless_it_registered_since(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 3)
-    sending = await campaign(database, project)
-    later, earlier = datetime.now(UTC) + timedelta(hours=1), datetime(2020, 1, 1, tzinfo=UTC)
-    provider = FakeProvider({ids[0]: _gone(later), ids[1]: _gone(earlier)})
-
-    await run(await attempt(stores, sending, provider))
-
-    lines = await ledger(database, sending)
-    assert lines[ids[0]].error_code == "invalid_token"
-    assert lines[ids[1]].error_code == "superseded"
-    assert await _active(database, project) == {ids[1], ids[2]}
-
-
-async def test_one_bad_device_token_deactivates_nothing(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 2)
-    sending = await campaign(database, project)
-    bad = Outcome(
-        Verdict.FAILED,
-        ErrorCode.INVALID_TOKEN,
-        "BadDeviceToken",
-        token_action=TokenAction.QUARANTINE,
-    )
-
-    await run(await attempt(stores, sending, FakeProvider({ids[0]: bad})))
-
-    assert (await ledger(database, sending))[ids[0]].status == "failed"
-    assert await _active(database, project) == set(ids)
-
-
 async def test_a_stopping_worker_claims_nothing_more(
     database: Database, stores: Stores, project: ProjectCtx
 ) -> None:
@@ -411,21 +282,3 @@ async def test_a_stopping_worker_claims_nothing_more(
 
     assert len(provider.asked) == CLAIM_SIZE
     assert len(await ledger(database, sending)) == CLAIM_SIZE
-
-
-def _gone(since: datetime) -> Outcome:
-    return Outcome(
-        Verdict.FAILED,
-        ErrorCode.INVALID_TOKEN,
-        "Unregistered",
-        token_action=TokenAction.DEACTIVATE_BEFORE,
-        dead_since=since,
-    )
-
-
-async def _active(database: Database, project: ProjectCtx) -> set[int]:
-    query = sa.select(push_tokens.c.id).where(
-        push_tokens.c.project_id == project.project_id, push_tokens.c.is_active
-    )
-    async with database.transaction() as conn:
-        return set((await conn.execute(query)).scalars())

@@ -242,6 +242,30 @@ async def test_storm_opens_the_breaker_which_then_tries_one_message(place: Place
     assert place.clock.now() == START + OPEN_FOR
 
 
+async def test_storm_that_one_worker_meets_holds_the_other_which_then_tries_one_message(
+    place: Place,
+) -> None:
+    first, second = place.pace(), place.pace()
+    await first.admit(20)
+
+    first.answered([TROUBLE] * 20)
+    await first.close()
+
+    assert await second.admit(200) == 1
+    assert place.clock.now() == START + OPEN_FOR
+
+
+@pytest.mark.parametrize("reason", ["going_away", "refused_stream"])
+async def test_streams_that_are_not_taken_are_no_storm(place: Place, reason: str) -> None:
+    pace = place.pace()
+    await pace.admit(200)
+
+    pace.answered([TROUBLE._replace(error_code=ErrorCode.NETWORK, reason=reason)] * 200)
+
+    assert await pace.admit(200) == 200
+    assert place.clock.now() == START
+
+
 async def test_storm_that_lasts_is_met_with_one_message_every_half_minute(place: Place) -> None:
     pace = place.pace()
     await pace.admit(200)

@@ -85,3 +85,24 @@ async def test_a_credential_that_no_key_opens_cannot_be_used(
 
     with pytest.raises(InvalidCredential):
         await Senders(stores, other_ring, ProviderAddresses()).find(project, Lane.APNS)
+
+
+async def test_the_other_environment_has_a_sender_where_it_has_a_credential(
+    database: Database, senders: Senders, project: ProjectCtx
+) -> None:
+    await put(database, project, apns_credential().key_p8)
+
+    other = await senders.find_other(project, Lane.APNS_SANDBOX)
+
+    assert other is await senders.find(project, Lane.APNS)
+    assert await senders.find_other(project, Lane.APNS) is None
+    assert await senders.find_other(project, Lane.FCM) is None
+    await senders.close()
+
+
+async def test_a_key_of_the_other_environment_that_cannot_be_used_stops_nothing(
+    database: Database, senders: Senders, project: ProjectCtx
+) -> None:
+    await put(database, project, "not a key")
+
+    assert await senders.find_other(project, Lane.APNS_SANDBOX) is None

@@ -17,6 +17,7 @@ from api.app import create_app
 from api.readiness import database_check, schema_check
 from api.resources import Resources
 from fanfare.db.engine import API_ROLE, Database
+from fanfare.db.read_pool import ReadPool
 from fanfare.sealing import KeyRing
 
 OPERATOR_KEY = "an operator's key of the environment"
@@ -24,6 +25,8 @@ OPERATOR_KEY = "an operator's key of the environment"
 NO_TEMPORAL = asyncio.run(
     Client.connect("127.0.0.1:9", lazy=True, data_converter=pydantic_data_converter)
 )
+# Likewise for the database: it is never opened.
+NO_READS = ReadPool("postgresql://nowhere", role=API_ROLE)
 KEY_RING = KeyRing("v1:" + base64.b64encode(b"k" * 32).decode())
 
 
@@ -49,12 +52,24 @@ async def api_database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
+async def reads(database_url: str) -> AsyncIterator[ReadPool]:
+    reads = ReadPool(database_url, role=API_ROLE)
+    await reads.open()
+    yield reads
+    await reads.close()
+
+
+@pytest.fixture(scope="session")
 def app(
-    api_database: Database, database_url: str, idle_temporal_env: WorkflowEnvironment
+    api_database: Database,
+    reads: ReadPool,
+    database_url: str,
+    idle_temporal_env: WorkflowEnvironment,
 ) -> FastAPI:
     return create_app(
         Resources(
             database=api_database,
+            reads=reads,
             temporal=idle_temporal_env.client,
             key_ring=KEY_RING,
             pepper=b"p" * 32,
@@ -63,7 +78,7 @@ def app(
                 "postgres": database_check(api_database),
                 "schema": schema_check(api_database, database_url),
             },
-        )
+        ),
     )
 
 

@@ -9,8 +9,9 @@ from api.app import create_app
 from api.errors import STATUS_AND_CODE
 from api.resources import Resources
 from fanfare import errors
-from fanfare.db.engine import Database
-from tests.api.conftest import KEY_RING, NO_TEMPORAL, open_client
+from fanfare.db.engine import API_ROLE, Database
+from fanfare.db.read_pool import ReadPool
+from tests.api.conftest import KEY_RING, NO_READS, NO_TEMPORAL, open_client
 
 JSON = {"Content-Type": "application/json"}
 
@@ -157,13 +158,18 @@ async def test_log_has_one_line_a_request_and_no_token(client: AsyncClient) -> N
 
 async def test_database_that_is_away_is_503_with_retry_after() -> None:
     nowhere = Database("postgresql://fanfare@127.0.0.1:1/none")
+    reads = ReadPool("postgresql://fanfare@127.0.0.1:1/none", role=API_ROLE)
+    await reads.open()
     app = create_app(
-        Resources(database=nowhere, temporal=NO_TEMPORAL, key_ring=KEY_RING, pepper=b"p" * 32)
+        Resources(
+            database=nowhere, reads=reads, temporal=NO_TEMPORAL, key_ring=KEY_RING, pepper=b"p" * 32
+        ),
     )
 
     async with open_client(app, f"pk_abcdefgh_{'x' * 43}") as client:
         answer = await client.get("/admin/users")
     await nowhere.close()
+    await reads.close()
 
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "DATABASE_UNAVAILABLE"
@@ -172,7 +178,13 @@ async def test_database_that_is_away_is_503_with_retry_after() -> None:
 
 async def test_unexpected_error_says_nothing_of_itself(api_database: Database) -> None:
     app = create_app(
-        Resources(database=api_database, temporal=NO_TEMPORAL, key_ring=KEY_RING, pepper=b"p" * 32)
+        Resources(
+            database=api_database,
+            reads=NO_READS,
+            temporal=NO_TEMPORAL,
+            key_ring=KEY_RING,
+            pepper=b"p" * 32,
+        ),
     )
     app.add_api_route("/explode", _explode)
 

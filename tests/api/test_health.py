@@ -7,7 +7,7 @@ from api.readiness import database_check, schema_check
 from api.resources import Resources
 from fanfare.db.engine import Database
 from fanfare.dev import postgres
-from tests.api.conftest import KEY_RING, NO_TEMPORAL, open_client
+from tests.api.conftest import KEY_RING, NO_READS, NO_TEMPORAL, open_client
 
 
 async def test_ready_when_database_and_schema_are(client: AsyncClient) -> None:
@@ -22,11 +22,12 @@ async def test_not_ready_but_alive_without_the_database() -> None:
     app = create_app(
         Resources(
             database=nowhere,
+            reads=NO_READS,
             temporal=NO_TEMPORAL,
             key_ring=KEY_RING,
             pepper=b"",
             readiness_checks=checks,
-        )
+        ),
     )
 
     async with open_client(app, None) as client:
@@ -46,11 +47,12 @@ async def test_not_ready_over_a_database_without_the_schema(postgres_port: int) 
     app = create_app(
         Resources(
             database=empty,
+            reads=NO_READS,
             temporal=NO_TEMPORAL,
             key_ring=KEY_RING,
             pepper=b"",
             readiness_checks=checks,
-        )
+        ),
     )
 
     async with open_client(app, None) as client:

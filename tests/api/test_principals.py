@@ -11,15 +11,24 @@ from api.routing import GuardedRoute, RouteWithoutScope
 from fanfare import api_keys
 from fanfare.db import tables
 from fanfare.db.engine import Database
-from tests.api.conftest import KEY_RING, NO_TEMPORAL, OPERATOR_KEY, Tenant, open_client, restricted
+from tests.api.conftest import (
+    KEY_RING,
+    NO_READS,
+    NO_TEMPORAL,
+    OPERATOR_KEY,
+    Tenant,
+    open_client,
+    restricted,
+)
 
 _SCHEMA = create_app(
     Resources(
         database=Database("postgresql://nowhere"),
+        reads=NO_READS,
         temporal=NO_TEMPORAL,
         key_ring=KEY_RING,
         pepper=b"p" * 32,
-    )
+    ),
 ).openapi()
 _OPERATIONS = [
     (method.upper(), path.replace("{project_id}", "01900000-0000-7000-8000-000000000000"))

@@ -12,6 +12,7 @@ from activities.segments import Segments
 from api.app import create_app
 from api.resources import Resources
 from fanfare.db.engine import Database
+from fanfare.db.read_pool import ReadPool
 from tests.api.conftest import KEY_RING, NO_TEMPORAL, OPERATOR_KEY, Tenant, new_tenant, open_client
 from tests.workflows.refreshing import refreshing
 from workflows import refreshes
@@ -20,10 +21,13 @@ PRO = {"field": "properties.plan", "op": "eq", "value": "pro"}
 
 
 @pytest.fixture
-def working_app(api_database: Database, temporal_env: WorkflowEnvironment) -> FastAPI:
+def working_app(
+    api_database: Database, reads: ReadPool, temporal_env: WorkflowEnvironment
+) -> FastAPI:
     return create_app(
         Resources(
             database=api_database,
+            reads=reads,
             temporal=temporal_env.client,
             key_ring=KEY_RING,
             pepper=b"p" * 32,
@@ -115,11 +119,12 @@ async def test_a_new_project_is_refreshed_from_its_beginning(
 
 
 async def test_without_temporal_a_project_is_made_and_nothing_is_evaluated(
-    api_database: Database,
+    api_database: Database, reads: ReadPool
 ) -> None:
     app = create_app(
         Resources(
             database=api_database,
+            reads=reads,
             temporal=NO_TEMPORAL,
             key_ring=KEY_RING,
             pepper=b"p" * 32,

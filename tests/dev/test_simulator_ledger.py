@@ -25,8 +25,8 @@ def test_sequence_grows_with_each_acceptance_and_time_is_the_clocks() -> None:
     clock = itertools.count(1_000)
     ledger = Ledger(lambda: float(next(clock)))
 
-    ledger.accept(SPRING, "aa", "1")
-    ledger.accept(SPRING, "bb", "2")
+    ledger.accept(SPRING, "aa", b"1")
+    ledger.accept(SPRING, "bb", b"2")
 
     found = list(ledger.acceptances())
     assert [(one.sequence, one.token, one.message_id) for one in found] == [
@@ -39,10 +39,10 @@ def test_sequence_grows_with_each_acceptance_and_time_is_the_clocks() -> None:
 def test_token_accepted_twice_is_one_duplicate() -> None:
     ledger = Ledger(lambda: 1.0)
 
-    ledger.accept(SPRING, "aa", "1")
-    ledger.accept(SPRING, "aa", "2")
-    ledger.accept(SPRING, "aa", "3")
-    ledger.accept(SPRING, "bb", "4")
+    ledger.accept(SPRING, "aa", b"1")
+    ledger.accept(SPRING, "aa", b"2")
+    ledger.accept(SPRING, "aa", b"3")
+    ledger.accept(SPRING, "bb", b"4")
 
     totals = ledger.totals(collapse_id="spring")
     assert (totals.accepted, totals.tokens, totals.duplicates) == (4, 2, 1)
@@ -51,7 +51,7 @@ def test_token_accepted_twice_is_one_duplicate() -> None:
 def test_every_kind_of_request_is_counted() -> None:
     ledger = Ledger(lambda: 1.0)
 
-    ledger.accept(SPRING, "aa", "1")
+    ledger.accept(SPRING, "aa", b"1")
     ledger.reject(Endpoint.APNS, "spring", 410, "Unregistered")
     ledger.leave_unanswered(Endpoint.APNS, "spring", "silence")
     ledger.count(Endpoint.OAUTH)
@@ -64,7 +64,7 @@ def test_every_kind_of_request_is_counted() -> None:
 
 def test_totals_are_apart_by_provider_and_collapse_id() -> None:
     ledger = Ledger(lambda: 1.0)
-    ledger.accept(SPRING, "aa", "1")
+    ledger.accept(SPRING, "aa", b"1")
     ledger.reject(Endpoint.FCM, "summer", 404, "UNREGISTERED")
 
     by_provider = ledger.totals(provider=Endpoint.FCM)
@@ -76,8 +76,8 @@ def test_totals_are_apart_by_provider_and_collapse_id() -> None:
 
 def test_filters_hold_together() -> None:
     ledger = Ledger(lambda: 1.0)
-    ledger.accept(SPRING, "aa", "1")
-    ledger.accept(SPRING, "bb", "2")
+    ledger.accept(SPRING, "aa", b"1")
+    ledger.accept(SPRING, "bb", b"2")
 
     found = ledger.acceptances(provider=Endpoint.APNS, collapse_id="spring", token="bb")
 

@@ -26,6 +26,14 @@ def until_some_are_sent(api: ApiClient, campaign_id: UUID) -> None:
         assert time.monotonic() < limit
 
 
+def until_held(api: ApiClient, campaign_id: UUID) -> Campaign:
+    """The campaign, once its provider holds it."""
+    limit = time.monotonic() + DEADLINE_SECONDS
+    while (campaign := api.campaign(campaign_id)).held_until is None:
+        assert time.monotonic() < limit, campaign
+    return campaign
+
+
 def until_status(http: httpx.Client, campaign_id: str, status: str) -> dict[str, Any]:  # Any: JSON
     """The campaign as JSON, once it has that status."""
     limit = time.monotonic() + DEADLINE_SECONDS

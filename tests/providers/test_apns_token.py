@@ -63,18 +63,31 @@ def test_token_is_signed_once_in_half_an_hour() -> None:
     assert source.authorization() != first
 
 
-def test_expired_token_is_replaced_where_the_last_was_signed_20_minutes_ago() -> None:
+def test_expired_token_is_replaced_at_once_and_the_replacement_after_20_minutes() -> None:
     clock = Clock(NOON)
     source = _source(clock)
-    old = source.authorization()
-    clock.now += 20 * MINUTE - 1
-    too_early = source.note_expired()
+    regular = source.authorization()
+    replaced = [source.note_expired(), source.note_expired()]
+    fresh = source.authorization()
+    clock.now = _issued_at(source) + 20 * MINUTE - 1
+    replaced.append(source.note_expired())
     clock.now += 1
-    in_time = source.note_expired()
+    replaced.append(source.note_expired())
 
-    assert (too_early, in_time) == (False, True)
-    assert source.authorization() != old
-    assert clock.now - _issued_at(source) < MINUTE
+    assert replaced == [True, False, False, True]
+    assert len({regular, fresh, source.authorization()}) == 3
+    assert clock.now - _issued_at(source) < 10 * MINUTE
+
+
+@pytest.mark.parametrize("minute", range(10))
+def test_processes_whose_token_is_expired_agree_on_the_next(minute: int) -> None:
+    early, late = _source(Clock(NOON)), _source(Clock(NOON + minute * MINUTE))
+    sources = [early, late]
+
+    replaced = [(source.authorization(), source.note_expired()) for source in sources]
+
+    assert {is_new for _, is_new in replaced} == {True}
+    assert early.authorization() == late.authorization()
 
 
 def test_clock_that_is_set_back_leads_to_a_new_token() -> None:

@@ -30,12 +30,6 @@ NOTIFICATION = Notification(CAMPAIGN, Content("Hello", "Grüße", {"url": "app:/
 SUSPECT, DEAD = TokenAction.QUARANTINE, TokenAction.DEACTIVATE_BEFORE
 
 
-@pytest.fixture(params=list(ProviderName))
-def name(request: pytest.FixtureRequest) -> ProviderName:
-    """Each provider in turn."""
-    return ProviderName(request.param)
-
-
 @pytest.fixture
 async def provider(
     simulator: Simulator, name: ProviderName, engine: EngineName

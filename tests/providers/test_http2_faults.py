@@ -114,7 +114,7 @@ async def test_streams_up_to_the_last_id_are_still_answered_after_goaway(
         results = await asyncio.gather(*sending)
 
         assert statuses(results) == [200, 200]
-        assert not_processed(results) == ["refused_stream"] * 2
+        assert not_processed(results) == ["going_away"] * 2
         assert statuses([late]) == [200]
         assert len(server.peers) == 2
 
@@ -133,7 +133,7 @@ async def test_new_connection_serves_while_the_old_one_drains(engine: EngineName
         results = [await old, new]
         await server.seen(lambda: server.peers[0].is_closed)
 
-        assert refused == NotProcessed("refused_stream")
+        assert refused == NotProcessed("going_away")
         assert old_was_waiting
         assert statuses(results) == [200, 200]
 
@@ -166,7 +166,7 @@ async def test_goaway_and_hang_up_tell_processed_from_unprocessed(engine: Engine
         results = await sending
 
     assert unknown(results[:2]) == ["connection_lost"] * 2
-    assert not_processed(results[2:]) == ["refused_stream"] * 2
+    assert not_processed(results[2:]) == ["going_away"] * 2
 
 
 async def test_bytes_that_are_no_protocol_end_the_connection(engine: EngineName) -> None:

@@ -1,6 +1,7 @@
 """The outcome tables, row by row, and what stands in no table."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import orjson
 import pytest
@@ -10,15 +11,14 @@ from structlog.testing import capture_logs
 
 from fanfare.models import ErrorCode, Outcome, TokenAction, Verdict
 from fanfare.providers.exchange import Answer, Header, NotProcessed, Unknown
-from fanfare.providers.outcomes import (
-    APNS_OUTCOMES,
-    FCM_OUTCOMES,
-    apns_outcome,
-    fcm_outcome,
-    retry_after,
-)
+from fanfare.providers.outcomes import APNS_OUTCOMES, FCM_OUTCOMES, QUOTAS
+from fanfare.providers.outcomes import apns_outcome as apns_outcome_of
+from fanfare.providers.outcomes import fcm_outcome as fcm_outcome_of
+from fanfare.providers.tally import Tally
 
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+apns_outcome = partial(apns_outcome_of, unrecognised=Tally("unrecognised_answers"))
+fcm_outcome = partial(fcm_outcome_of, unrecognised=Tally("unrecognised_answers"))
+
 FAILED, RETRY, CREDENTIALS = Verdict.FAILED, Verdict.RETRY, Verdict.CREDENTIALS
 MINUTE, QUARTER = 60, 900
 NO, DEAD, SUSPECT = TokenAction.NONE, TokenAction.DEACTIVATE_BEFORE, TokenAction.QUARANTINE
@@ -57,7 +57,7 @@ APNS_ROWS = [
     (429, "TooManyProviderTokenUpdates", RETRY, ErrorCode.THROTTLED, NO, 20 * MINUTE),
     (500, "InternalServerError", RETRY, ErrorCode.PROVIDER, NO, QUARTER),
     (503, "ServiceUnavailable", RETRY, ErrorCode.PROVIDER, NO, QUARTER),
-    (503, "Shutdown", RETRY, ErrorCode.PROVIDER, NO, MINUTE),
+    (503, "Shutdown", RETRY, ErrorCode.PROVIDER, NO, 1),
 ]
 
 FCM_ROWS = [
@@ -221,27 +221,85 @@ def test_fcm_refusal_without_a_known_word_is_the_credentials(status: int) -> Non
     assert fcm_outcome(Answer(status, (), b"<html>")).verdict is CREDENTIALS
 
 
-def test_unrecognised_reason_is_logged_by_a_constant_event() -> None:
-    with capture_logs() as logs:
-        apns_outcome(_answer(400, {"reason": "SomethingNew"}))
+@pytest.mark.parametrize(
+    ("status", "verdict", "code", "wait"),
+    [
+        (401, CREDENTIALS, ErrorCode.CREDENTIALS, None),
+        (403, CREDENTIALS, ErrorCode.CREDENTIALS, None),
+        (413, FAILED, ErrorCode.PAYLOAD, None),
+        (429, RETRY, ErrorCode.THROTTLED, MINUTE),
+    ],
+)
+@pytest.mark.parametrize("body", [*BODIES, b'{"reason":"SomethingNew"}'])
+def test_status_that_says_enough_needs_no_known_word(
+    status: int, verdict: Verdict, code: ErrorCode, wait: int | None, body: bytes
+) -> None:
+    outcomes = [apns_outcome(Answer(status, (), body)), fcm_outcome(Answer(status, (), body))]
 
-    assert logs == [
-        {
-            "event": "unrecognised_answer",
-            "log_level": "warning",
-            "provider": "apns",
-            "status": 400,
-            "reason": "SomethingNew",
-        }
-    ]
+    assert {(o.verdict, o.error_code, o.retry_after) for o in outcomes} == {
+        (verdict, code, _seconds(wait))
+    }
 
 
-def test_reason_that_is_no_word_is_kept_out_of_log_and_outcome() -> None:
-    with capture_logs() as logs:
-        outcome = apns_outcome(_answer(400, {"reason": "bad token 00c0ffee"}))
+def test_unknown_word_never_costs_a_token() -> None:
+    answers = [_answer(status, {"reason": "SomethingNew"}) for status in range(200, 600)]
 
-    assert "c0ffee" not in f"{logs}{outcome}"
-    assert outcome.reason == "http_400"
+    actions = {outcome(a).token_action for a in answers for outcome in (apns_outcome, fcm_outcome)}
+
+    assert actions == {NO}
+
+
+def test_what_is_in_no_table_is_told() -> None:
+    tally = Tally("unrecognised_answers")
+
+    with capture_logs() as lines:
+        apns_outcome_of(_answer(400, {"reason": "SomethingNew"}), tally)
+        apns_outcome_of(_answer(400, {"reason": "BadDeviceToken"}), tally)
+        fcm_outcome_of(Answer(502, (), b"<html>"), tally)
+        fcm_outcome_of(_answer(200, {}), tally)
+        fcm_outcome_of(_answer(200, {"name": "projects/p/messages/1"}), tally)
+
+    told = [(line["status"], line["reason"]) for line in lines]
+    assert told == [(400, "SomethingNew"), (502, "http_502"), (200, "odd_reply")]
+
+
+@pytest.mark.parametrize(
+    "reason", ["bad token 00c0ffee", "00c0ffee", "c0ffee", "X" * 49, "Odd\n", "Ödd", "odd\x00"]
+)
+def test_reason_that_is_no_word_is_kept_out_of_the_outcome(reason: str) -> None:
+    outcomes = [apns_outcome(_answer(400, {"reason": reason})), fcm_outcome(_fcm(400, reason))]
+
+    assert [outcome.reason for outcome in outcomes] == ["http_400", "http_400"]
+
+
+@pytest.mark.parametrize("name", ["projects/p/messages/\x00", "projects/p/messages/a\nb"])
+def test_id_that_no_ledger_takes_is_left_out(name: str) -> None:
+    outcome = fcm_outcome(_answer(200, {"name": name}))
+
+    assert outcome == Outcome(Verdict.SENT, reason="odd_reply")
+
+
+def test_endless_id_is_cut() -> None:
+    outcome = fcm_outcome(_answer(200, {"name": f"projects/p/messages/{'x' * 10_000}"}))
+
+    assert outcome.provider_message_id == "x" * 256
+
+
+def test_quotas_are_those_of_the_throttles() -> None:
+    throttles = {
+        reason
+        for (_, reason), outcome in {**APNS_OUTCOMES, **FCM_OUTCOMES}.items()
+        if outcome.error_code is ErrorCode.THROTTLED
+    }
+
+    assert throttles <= set(QUOTAS)
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(b"7", QUARTER), (b"1800", 2 * QUARTER)])
+def test_apns_retry_after_puts_off_and_never_brings_forward(asked: bytes, wait: int) -> None:
+    answer = _answer(503, {"reason": "ServiceUnavailable"}, [(b"retry-after", asked)])
+
+    assert apns_outcome(answer).retry_after == _seconds(wait)
 
 
 @pytest.mark.parametrize("reason", ["refused", "tls", "refused_stream"])
@@ -255,25 +313,6 @@ def test_what_nobody_answered_is_unknown() -> None:
     outcomes = {apns_outcome(Unknown("deadline")), fcm_outcome(Unknown("deadline"))}
 
     assert outcomes == {Outcome(Verdict.UNKNOWN, ErrorCode.NO_ANSWER, "deadline")}
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (b"7", 7),
-        (b"0", 0),
-        (b"99999999999999999999", 3_600),
-        (b"Mon, 23 Nov 2026 12:00:30 GMT", 30),
-        (b"Mon, 23 Nov 2026 11:00:00 GMT", 0),
-        (b"Mon, 23 Nov 9999 11:00:00 GMT", 3_600),
-        (b"soon", None),
-        (b"-1", None),
-        (b"", None),
-        (b"\xff", None),
-    ],
-)
-def test_retry_after_in_seconds_or_as_a_date(value: bytes, seconds: int | None) -> None:
-    assert retry_after([(b"x", b"1"), (b"retry-after", value)], NOW) == _seconds(seconds)
 
 
 @given(st.integers(200, 599), st.binary(max_size=200))

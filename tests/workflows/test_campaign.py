@@ -1,9 +1,11 @@
 """The story of a campaign, on a real Temporal server and in virtual time."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
 
 from temporalio.client import WorkflowHandle
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from fanfare.models import CampaignStatus
@@ -151,6 +153,40 @@ async def test_the_canary_of_each_lane_goes_first_and_alone(
 
     assert activities.batches[0] == 0
     assert activities.running_beside[0] == set()
+
+
+async def test_a_canary_that_is_undecided_is_asked_again_before_the_rest_goes(
+    temporal_env: WorkflowEnvironment,
+) -> None:
+    now = await temporal_env.get_current_time()
+    undecided = BatchResult(owed=10, due_at=now)
+    answers: Iterator[BatchResult | ApplicationError] = iter(
+        [undecided, failure("CREDENTIALS_REFUSED")]
+    )
+    activities = FakeActivities(audience_of(apns=30), on_batch=lambda _: next(answers))
+
+    async with serving(temporal_env.client, activities):
+        ended = await _result(await start(temporal_env.client))
+
+    assert ended == "failed"
+    assert activities.batches == [0, 0]
+
+
+async def test_a_canary_that_owes_all_until_much_later_does_not_hold_up_the_rest(
+    skipping_env: WorkflowEnvironment,
+) -> None:
+    now = await skipping_env.get_current_time()
+    later = BatchResult(owed=10, due_at=now + timedelta(minutes=15))
+    answers = iter([later])
+    activities = FakeActivities(
+        audience_of(apns=3), on_batch=lambda _: next(answers, BatchResult(sent=10))
+    )
+
+    async with serving(skipping_env.client, activities):
+        ended = await _result(await start(skipping_env.client))
+
+    assert ended == "sent"
+    assert sorted(activities.batches) == [0, 0, 1, 2]
 
 
 async def test_a_canary_of_strangers_stops_the_campaign(

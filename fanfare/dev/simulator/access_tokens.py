@@ -14,7 +14,7 @@ TOKENS_KEPT = 64
 
 
 class AccessTokens:
-    """Issues and checks access tokens; each signature is checked once, its expiry every time."""
+    """Issues and checks access tokens; each signature is checked once."""
 
     def __init__(self, secret: bytes, clock: Callable[[], float]) -> None:
         self._secret = secret
@@ -27,15 +27,15 @@ class AccessTokens:
         signed = expiry.to_bytes(EXPIRY_BYTES) + secrets.token_bytes(NONCE_BYTES)
         return PREFIX + base64.urlsafe_b64encode(signed + self._signature(signed)).decode()
 
-    def is_good(self, authorization: bytes) -> bool:
-        """Whether an `authorization` header holds a token of ours that has not expired."""
+    def good_until(self, authorization: bytes) -> float:
+        """When the token of an `authorization` header expires: long ago, where it is not ours."""
         expires_at = self._expires_at.get(authorization)
         if expires_at is None:
             expires_at = self._read(authorization)
             if len(self._expires_at) >= TOKENS_KEPT:
                 self._expires_at.clear()
             self._expires_at[authorization] = expires_at
-        return self._clock() < expires_at
+        return expires_at
 
     def _read(self, authorization: bytes) -> int:
         """When the token expires: long ago, where it is not ours."""

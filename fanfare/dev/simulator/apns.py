@@ -5,16 +5,18 @@ https://developer.apple.com/documentation/usernotifications/sending-notification
 
 import re
 import time
-import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import orjson
 
+from fanfare.dev.simulator import apns_id
 from fanfare.dev.simulator.account import Account
-from fanfare.dev.simulator.apns_token import ProviderTokens
-from fanfare.dev.simulator.exchange import Answer, Endpoint, Headers, Refusal, Reply, Request
+from fanfare.dev.simulator.apns_token import ProviderTokenFault, ProviderTokens
+from fanfare.dev.simulator.exchange import Answer, Endpoint, Field, Headers, Refusal, Reply, Request
+from fanfare.dev.simulator.known_head import KnownHead
 from fanfare.dev.simulator.ledger import Envelope
-from fanfare.dev.simulator.settlement import Message, Settlement
+from fanfare.dev.simulator.settlement import Settlement
 from fanfare.dev.simulator.tokens import SANDBOX_MARKER
 from fanfare.models import Environment
 
@@ -24,7 +26,6 @@ VOIP_PAYLOAD_LIMIT = 5120
 TOKEN_LIMIT = 200
 COLLAPSE_ID_LIMIT = 64
 ENVELOPES_KEPT = 4096
-UUID = re.compile(rb"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 TOPIC = re.compile(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 PUSH_TYPE_TOPICS = {
     b"alert": "",
@@ -61,6 +62,21 @@ class _Refused(Exception):
         self.refusal = Refusal(status, reason)
 
 
+class _NotAdmitted(_Refused):
+    """A request that is refused before its provider token was found good."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A good request, as the measure of those that differ in device token and id alone."""
+
+    head: KnownHead
+    body: bytes
+    environment: Environment
+    envelope: Envelope
+    good_until: float
+
+
 class Apns:
     """The provider API of both environments. Implements `Replies` and `Dialect`."""
 
@@ -72,38 +88,32 @@ class Apns:
         self._provider_tokens = ProviderTokens(account, clock)
         self._clock = clock
         self._envelopes: dict[tuple[object, ...], Envelope] = {}
+        self._last: _Known | None = None
 
     def reply(self, request: Request) -> Reply:
-        """Answer one request. Costs a few microseconds where the payload was seen before."""
-        headers = request.headers
-        apns_id = headers.get(b"apns-id")
-        authenticated = False
+        """Answer one request. Costs a few microseconds where the one before said the same."""
         try:
-            self._check_call(request)
-            self._authenticate(headers.get(b"authorization"))
-            authenticated = True
-            envelope = self._envelope(request)
-            token = self._device_token(request)
+            known = self._known(request)
+            path = request.fields[known.head.path_at][1]
+            message_id = _message_id(request.fields[known.head.own_at])
+            token = _device_token(path, request.environment)
         except _Refused as refused:
-            collapse_id = headers.get(b"apns-collapse-id", b"").decode("ascii", "replace")
-            self._settlement.reject(Endpoint.APNS, collapse_id, refused.refusal)
-            return Reply(self.refuse(_id_to_echo(apns_id), refused.refusal), authenticated)
-        message_id = apns_id.decode() if apns_id else str(uuid.uuid4())
-        return self._settlement.settle(Message(envelope, token, message_id), self)
+            return self._reject(request, refused)
+        return self._settlement.settle(known.envelope, token, message_id, self)
 
-    def accept(self, message: Message) -> Answer:
-        echoed = (b"apns-id", message.message_id.encode())
-        if message.envelope.environment is Environment.SANDBOX:
+    def accept(self, envelope: Envelope, message_id: bytes) -> Answer:
+        echoed = (b"apns-id", message_id)
+        if envelope.environment is Environment.SANDBOX:
             # Only the development environment answers with an id for the delivery log.
-            return Answer(200, (echoed, (b"apns-unique-id", str(uuid.uuid4()).encode())))
+            return Answer(200, (echoed, (b"apns-unique-id", apns_id.make())))
         return Answer(200, (echoed,))
 
-    def refuse(self, message_id: str, refusal: Refusal) -> Answer:
+    def refuse(self, message_id: bytes, refusal: Refusal) -> Answer:
         body: dict[str, str | int] = {"reason": refusal.reason}
         if refusal.status == 410:
             now = int(self._clock() * 1000)
             body["timestamp"] = now if refusal.timestamp_ms is None else refusal.timestamp_ms
-        headers: Headers = ((b"apns-id", message_id.encode()),)
+        headers: Headers = ((b"apns-id", message_id),)
         if refusal.retry_after is not None:
             headers += ((b"retry-after", b"%d" % refusal.retry_after),)
         return Answer(refusal.status, headers, orjson.dumps(body))
@@ -111,29 +121,39 @@ class Apns:
     def usual_reason(self, status: int) -> str:
         return USUAL_REASONS.get(status, "")
 
-    def _check_call(self, request: Request) -> None:
-        if not request.path.startswith(PATH):
-            raise _Refused(404, "BadPath")
-        if request.method != b"POST":
-            raise _Refused(405, "MethodNotAllowed")
-        if request.repeats_headers:
-            raise _Refused(400, "DuplicateHeaders")
+    def _known(self, request: Request) -> _Known:
+        """The last request, where this one says the same, else this one. Raises _Refused."""
+        last = self._last
+        if (
+            last is None
+            or request.body != last.body
+            or not last.head.fits(request.fields)
+            or request.environment is not last.environment
+            or self._clock() > last.good_until
+        ):
+            last = self._last = self._read(request)
+        return last
 
-    def _authenticate(self, authorization: bytes | None) -> None:
-        fault = self._provider_tokens.fault(authorization)
-        if fault is not None:
-            raise _Refused(403, fault)
+    def _read(self, request: Request) -> _Known:
+        """Check all of a request but its device token. Raises _Refused."""
+        _check_call(request)
+        good_until = self._authenticate(request.headers.get(b"authorization"))
+        envelope = self._envelope(request)
+        head = KnownHead(request.fields, start=PATH, own=b"apns-id")
+        return _Known(head, request.body, request.environment, envelope, good_until)
 
-    def _device_token(self, request: Request) -> str:
-        token = request.path[len(PATH) :].decode("ascii", "replace").lower()
-        if not token:
-            raise _Refused(400, "MissingDeviceToken")
-        if len(token) > TOKEN_LIMIT or not _is_hex(token):
-            raise _Refused(400, "BadDeviceToken")
-        is_sandbox = request.environment is Environment.SANDBOX
-        if token.startswith(SANDBOX_MARKER) is not is_sandbox:
-            raise _Refused(400, "BadDeviceToken")
-        return token
+    def _reject(self, request: Request, refused: _Refused) -> Reply:
+        collapse_id = request.headers.get(b"apns-collapse-id", b"").decode("ascii", "replace")
+        self._settlement.reject(Endpoint.APNS, collapse_id, refused.refusal)
+        message_id = _id_to_echo(request.headers.get(b"apns-id"))
+        answer = self.refuse(message_id, refused.refusal)
+        return Reply(answer, not isinstance(refused, _NotAdmitted))
+
+    def _authenticate(self, authorization: bytes | None) -> float:
+        try:
+            return self._provider_tokens.good_until(authorization)
+        except ProviderTokenFault as fault:
+            raise _NotAdmitted(403, str(fault)) from None
 
     def _envelope(self, request: Request) -> Envelope:
         """What the headers and the payload say, checked once for all messages that say the same.
@@ -141,7 +161,7 @@ class Apns:
         The cache is what keeps a campaign of one payload cheap; it is dropped when it is full.
         """
         read = request.headers.get
-        _check_apns_id(read(b"apns-id"))
+        _check_id(read(b"apns-id"))
         key = (
             read(b"apns-topic"),
             read(b"apns-push-type"),
@@ -202,8 +222,17 @@ class Apns:
         )
 
 
-def _check_apns_id(apns_id: bytes | None) -> None:
-    if apns_id is not None and UUID.fullmatch(apns_id) is None:
+def _check_call(request: Request) -> None:
+    if not request.path.startswith(PATH):
+        raise _NotAdmitted(404, "BadPath")
+    if request.method != b"POST":
+        raise _NotAdmitted(405, "MethodNotAllowed")
+    if request.repeats_headers:
+        raise _NotAdmitted(400, "DuplicateHeaders")
+
+
+def _check_id(given: bytes | None) -> None:
+    if given is not None and not apns_id.is_valid(given):
         raise _Refused(400, "BadMessageId")
 
 
@@ -239,15 +268,29 @@ def _read_alert(alert: object) -> tuple[str, str]:
             return "", ""
 
 
-def _is_hex(token: str) -> bool:
-    try:
-        # fromhex forgives spaces: the length tells.
-        return len(bytes.fromhex(token)) * 2 == len(token)
-    except ValueError:
-        return False
+def _message_id(field: Field) -> bytes:
+    name, value = field
+    if name != b"apns-id":
+        return apns_id.make()
+    if not apns_id.is_valid(value):
+        raise _Refused(400, "BadMessageId")
+    return value
 
 
-def _id_to_echo(apns_id: bytes | None) -> str:
-    if apns_id is not None and UUID.fullmatch(apns_id):
-        return apns_id.decode()
-    return str(uuid.uuid4())
+def _device_token(path: bytes, environment: Environment) -> str:
+    token = path[len(PATH) :]
+    if not token:
+        raise _Refused(400, "MissingDeviceToken")
+    # What is left of whole bytes in hex without its digits is nothing.
+    if len(token) > TOKEN_LIMIT or len(token) % 2 or token.translate(None, apns_id.HEX_DIGITS):
+        raise _Refused(400, "BadDeviceToken")
+    name = token.decode().lower()
+    if name.startswith(SANDBOX_MARKER) is not (environment is Environment.SANDBOX):
+        raise _Refused(400, "BadDeviceToken")
+    return name
+
+
+def _id_to_echo(given: bytes | None) -> bytes:
+    if given is not None and apns_id.is_valid(given):
+        return given
+    return apns_id.make()

@@ -18,6 +18,10 @@ TOKENS_KEPT = 64
 UNCHECKED_CLAIMS: Options = {"verify_exp": False, "verify_iat": False, "verify_aud": False}
 
 
+class ProviderTokenFault(Exception):
+    """A provider token that APNs would refuse, in Apple's words."""
+
+
 class ProviderTokens:
     """Checks provider tokens; each signature once, its age every time."""
 
@@ -28,17 +32,19 @@ class ProviderTokens:
         self._clock = clock
         self._issued_at: dict[bytes, float] = {}
 
-    def fault(self, authorization: bytes | None) -> str | None:
-        """Apple's reason to refuse an `authorization` header, None where it is good."""
+    def good_until(self, authorization: bytes | None) -> float:
+        """When the token of an `authorization` header expires. Raises ProviderTokenFault."""
         if authorization is None or authorization[:7].lower() != b"bearer ":
-            return "MissingProviderToken"
+            raise ProviderTokenFault("MissingProviderToken")
         issued_at = self._issued_at.get(authorization)
         if issued_at is None:
             issued_at = self._verify(authorization[7:].decode("ascii", "replace"))
             if issued_at is None:
-                return "InvalidProviderToken"
+                raise ProviderTokenFault("InvalidProviderToken")
             self._remember(authorization, issued_at)
-        return "ExpiredProviderToken" if self._clock() - issued_at > LIFETIME_S else None
+        if self._clock() > issued_at + LIFETIME_S:
+            raise ProviderTokenFault("ExpiredProviderToken")
+        return issued_at + LIFETIME_S
 
     def _verify(self, token: str) -> float | None:
         """When the token was issued, None where it is not one of ours."""

@@ -9,7 +9,8 @@ from fanfare.models import Environment
 if TYPE_CHECKING:
     from fanfare.dev.simulator.script import ScriptedAnswer
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Field = tuple[bytes, bytes]
+Headers = tuple[Field, ...]
 
 
 class Endpoint(StrEnum):
@@ -20,18 +21,43 @@ class Endpoint(StrEnum):
     OAUTH = "oauth"
 
 
-class Request(NamedTuple):
-    """One request as it came. Header names are lower case; of a repeated one, the last counts.
+class Request:
+    """One request as it came. `body` is cut at `BODY_LIMIT`.
 
-    `repeats_headers` says that there was a repeated one. `body` is cut at `BODY_LIMIT`.
+    `fields` are the header fields in their order, names in lower case, `:method` and `:path` among
+    them. They are made a mapping only when somebody asks for it: most requests of a campaign are
+    known by their fields.
     """
 
-    method: bytes
-    path: bytes
-    headers: Mapping[bytes, bytes]
-    body: bytes
-    environment: Environment
-    repeats_headers: bool = False
+    __slots__ = ("_headers", "body", "environment", "fields")
+
+    def __init__(self, fields: Headers, body: bytes, environment: Environment) -> None:
+        self.fields = fields
+        self.body = body
+        self.environment = environment
+        self._headers: Mapping[bytes, bytes] | None = None
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """The fields by name; of a repeated one, the last counts."""
+        if self._headers is None:
+            self._headers = dict(self.fields)
+        return self._headers
+
+    @property
+    def method(self) -> bytes:
+        return self.headers[b":method"]
+
+    @property
+    def path(self) -> bytes:
+        # Nearly every client names it fourth.
+        if len(self.fields) > 3 and self.fields[3][0] == b":path":
+            return self.fields[3][1]
+        return self.headers[b":path"]
+
+    @property
+    def repeats_headers(self) -> bool:
+        return len(self.headers) != len(self.fields)
 
 
 class Answer(NamedTuple):

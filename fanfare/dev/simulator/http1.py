@@ -63,16 +63,8 @@ class Http1Connection(asyncio.Protocol):
 
     def _serve(self) -> None:
         assert self._head is not None
-        fields = list(self._head.headers)
-        headers = dict(fields)
-        request = Request(
-            method=self._head.method,
-            path=self._head.target,
-            headers=headers,
-            body=self._body,
-            environment=self._surroundings.environment,
-            repeats_headers=len(headers) != len(fields),
-        )
+        start = ((b":method", self._head.method), (b":path", self._head.target))
+        request = Request((*start, *self._head.headers), self._body, self._surroundings.environment)
         reply = self._surroundings.replies.reply(request)
         plan = reply.plan or ScriptedAnswer()
         if plan.latency_ms:

@@ -46,6 +46,7 @@ SETTINGS = {
 CONFIGURATION = Configuration(
     stream_reset_rate_limit=(1_000_000, 1_000_000), glitch_rate_limit=(1_000_000, 1_000_000)
 )
+LAST_STREAM = 2**31 - 1
 STATUS_LINES = {status: (b":status", str(status).encode()) for status in range(200, 600)}
 UNANSWERABLE = (StreamUnavailableError, ConnectionStateError, ConnectionClosingError)
 
@@ -75,7 +76,8 @@ class Http2Connection(asyncio.Protocol):
         self._chunks: dict[int, bytes] = {}
         self._open_streams = 0
         self._highest_stream = 0
-        self._last_stream: int | None = None
+        # Behind a GOAWAY or an abort nothing is processed: the client may send it again.
+        self._last_stream = LAST_STREAM
         self._is_limited = surroundings.one_stream_until_authenticated
         self._flush_is_due = False
 
@@ -101,14 +103,14 @@ class Http2Connection(asyncio.Protocol):
             return
         self._take_events()
         self._flush()
-        if self._last_stream is not None:
+        if self._last_stream != LAST_STREAM:
             self._take_events()  # What was just written may have been the last answer.
 
     def _take_events(self) -> None:
         for event in self._http2.events():
             match event:
                 case DataReceived():
-                    self._on_data(event.stream_id, event.data, is_last=event.end_stream)
+                    self._on_data(event)
                 case RequestReceived():
                     self._on_request(event)
                 case StreamClosed():
@@ -131,29 +133,23 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._uploads[event.stream_id] = event.headers
 
-    def _on_data(self, stream_id: int, data: bytes, *, is_last: bool) -> None:
-        if stream_id not in self._uploads:
+    def _on_data(self, event: DataReceived) -> None:
+        stream_id, data = event.stream_id, event.data
+        if not event.end_stream:
+            if stream_id in self._uploads and data:
+                self._chunks[stream_id] = (self._chunks.get(stream_id, b"") + data)[:BODY_LIMIT]
             return
-        if is_last:
+        fields = self._uploads.pop(stream_id, None)
+        if fields is not None:
             body = self._chunks.pop(stream_id, b"") + data if self._chunks else data
-            self._serve(stream_id, self._uploads.pop(stream_id), body)
-        elif data:
-            self._chunks[stream_id] = (self._chunks.get(stream_id, b"") + data)[:BODY_LIMIT]
+            self._serve(stream_id, fields, body)
 
     def _serve(self, stream_id: int, fields: _Fields, body: bytes) -> None:
-        if self._is_over_for(stream_id):
+        if stream_id > self._last_stream:
             return
         if stream_id > self._highest_stream:
             self._highest_stream = stream_id
-        headers = dict(fields)
-        request = Request(
-            headers[b":method"],
-            headers[b":path"],
-            headers,
-            body,
-            self._environment,
-            len(headers) != len(fields),
-        )
+        request = Request(fields, body, self._environment)
         reply = self._replies.reply(request)
         if self._is_limited and reply.authenticated:
             self._lift_limit(request.path)
@@ -164,12 +160,6 @@ class Http2Connection(asyncio.Protocol):
                 self._perform(stream_id, reply.answer, reply.plan)
         except UNANSWERABLE:
             return  # The client reset the stream in the same chunk: what was decided stands.
-
-    def _is_over_for(self, stream_id: int) -> bool:
-        """Behind a GOAWAY or after an abort nothing is processed: the client may send it again."""
-        if self._transport is None:
-            return True
-        return self._last_stream is not None and stream_id > self._last_stream
 
     def _lift_limit(self, path: bytes) -> None:
         self._is_limited = False
@@ -249,5 +239,6 @@ class Http2Connection(asyncio.Protocol):
     def _abort(self) -> None:
         if self._transport is not None:
             transport, self._transport = self._transport, None
+            self._last_stream = 0
             self._connections.discard(transport)
             transport.abort()

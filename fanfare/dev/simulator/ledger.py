@@ -89,19 +89,22 @@ class Ledger:
 
     def clear(self) -> None:
         self._tokens: list[str] = []
-        self._message_ids: list[str] = []
+        self._message_ids: list[bytes] = []
         self._envelopes: list[Envelope] = []
         self._times = array("d")
         self._tallies: dict[Endpoint, dict[str, Tally]] = {endpoint: {} for endpoint in Endpoint}
 
-    def accept(self, envelope: Envelope, token: str, message_id: str) -> None:
-        """Record an acceptance."""
+    def accept(self, envelope: Envelope, token: str, message_id: bytes) -> None:
+        """Record an acceptance. The id is ASCII."""
         now = self._clock()
         self._tokens.append(token)
         self._message_ids.append(message_id)
         self._envelopes.append(envelope)
         self._times.append(now)
-        self._tally(envelope.provider, envelope.collapse_id).accept(token, now)
+        tally = self._tallies[envelope.provider].get(envelope.collapse_id)
+        if tally is None:
+            tally = self._tally(envelope.provider, envelope.collapse_id)
+        tally.accept(token, now)
 
     def reject(self, endpoint: Endpoint, collapse_id: str, status: int, reason: str) -> None:
         """Count a request that was refused, under for example "apns 410 Unregistered"."""
@@ -180,7 +183,7 @@ class Ledger:
         return Acceptance(
             sequence=index + 1,
             token=self._tokens[index],
-            message_id=self._message_ids[index],
+            message_id=self._message_ids[index].decode(),
             accepted_at=datetime.fromtimestamp(self._times[index], UTC),
             envelope=self._envelopes[index],
         )

@@ -9,23 +9,23 @@ from typing import NamedTuple, Protocol
 from fanfare.dev.simulator.exchange import Answer, Endpoint, Refusal, Reply
 from fanfare.dev.simulator.ledger import Envelope, Ledger
 from fanfare.dev.simulator.script import Script, ScriptedAnswer
-from fanfare.dev.simulator.tokens import TokenConvention
+from fanfare.dev.simulator.tokens import MARKER_LENGTH, MARKERS, TokenConvention
 
 
 class Message(NamedTuple):
-    """A valid message to one device. `message_id` is what the provider will call it."""
+    """A valid message to one device. `message_id` is what the provider will call it, in ASCII."""
 
     envelope: Envelope
     token: str
-    message_id: str
+    message_id: bytes
 
 
 class Dialect(Protocol):
     """How a provider words its yes and its no."""
 
-    def accept(self, message: Message) -> Answer: ...
+    def accept(self, envelope: Envelope, message_id: bytes, /) -> Answer: ...
 
-    def refuse(self, message_id: str, refusal: Refusal, /) -> Answer: ...
+    def refuse(self, message_id: bytes, refusal: Refusal, /) -> Answer: ...
 
     def usual_reason(self, status: int) -> str: ...
 
@@ -38,24 +38,30 @@ class Settlement:
         self.script = Script()
         self.convention = TokenConvention()
 
-    def settle(self, message: Message, dialect: Dialect) -> Reply:
-        if self.script.rules:
-            plan = self.script.decide(message.envelope.provider, message.token)
-            if plan is not None:
-                return self._by_script(message, dialect, plan)
-        return Reply(self._by_token(message, dialect), True)
+    def settle(self, envelope: Envelope, token: str, message_id: bytes, dialect: Dialect) -> Reply:
+        """Decide on a valid message to one device. The id is what the provider calls it."""
+        if self.script.rules or token[:MARKER_LENGTH] in MARKERS:
+            return self._decide(Message(envelope, token, message_id), dialect)
+        self.ledger.accept(envelope, token, message_id)
+        return Reply(dialect.accept(envelope, message_id), True)
 
     def reject(self, endpoint: Endpoint, collapse_id: str, refusal: Refusal) -> None:
         self.ledger.reject(endpoint, collapse_id, refusal.status, refusal.reason)
 
+    def _decide(self, message: Message, dialect: Dialect) -> Reply:
+        plan = self.script.decide(message.envelope.provider, message.token)
+        if plan is None:
+            return Reply(self._by_token(message, dialect), True)
+        return self._by_script(message, dialect, plan)
+
     def _by_token(self, message: Message, dialect: Dialect) -> Answer:
-        envelope = message.envelope
-        refusal = self.convention.refusal(envelope.provider, message.token, envelope.collapse_id)
+        envelope, token, message_id = message
+        refusal = self.convention.refusal(envelope.provider, token, envelope.collapse_id)
         if refusal is not None:
             self.reject(envelope.provider, envelope.collapse_id, refusal)
-            return dialect.refuse(message.message_id, refusal)
-        self.ledger.accept(envelope, message.token, message.message_id)
-        return dialect.accept(message)
+            return dialect.refuse(message_id, refusal)
+        self.ledger.accept(envelope, token, message_id)
+        return dialect.accept(envelope, message_id)
 
     def _by_script(self, message: Message, dialect: Dialect, plan: ScriptedAnswer) -> Reply:
         if plan.keeps_the_normal_answer:
@@ -85,7 +91,9 @@ def scripted_refusal(plan: ScriptedAnswer, dialect: Dialect) -> Refusal:
 def scripted_answer(message: Message, dialect: Dialect, plan: ScriptedAnswer) -> Answer:
     """The answer that a script asks for, before its own body and headers."""
     if plan.status is None or plan.status < 300:
-        return dialect.accept(message)._replace(status=plan.status or 200)
+        return dialect.accept(message.envelope, message.message_id)._replace(
+            status=plan.status or 200
+        )
     return dialect.refuse(message.message_id, scripted_refusal(plan, dialect))
 
 

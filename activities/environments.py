@@ -1,0 +1,80 @@
+"""A token that APNs calls bad may belong to the app's other environment: one try there.
+
+BadDeviceToken is what a sandbox token says in production, and the other way round (Apple,
+"Handling notification responses from APNs"); a client that registered under the wrong name is
+otherwise lost for good.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from activities.delivery import Admission
+from activities.pace import CredentialReplaced, PaceClosed
+from fanfare.models import Outcome, Target, TokenAction, Verdict
+from fanfare.providers import Answered, Send
+
+BAD_TOKEN = "BadDeviceToken"  # noqa: S105 - Apple's word
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWay:
+    """A message's way to the other environment, and how it is held back there."""
+
+    send: Send
+    pace: Admission
+
+
+def with_other(send: Send, other: OtherWay) -> Send:
+    """`send`, and once more by `other` what was called a bad token; its outcome comes later.
+
+    Accepted there, the token is to be remembered as the other environment's; perhaps accepted,
+    nobody can tell; anything else proves nothing, and the first answer stands.
+    """
+
+    async def send_to_both(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
+        refused: dict[Target, Outcome] = {}
+        async for group in send(targets):
+            bad = {target: outcome for target, outcome in group if outcome.reason == BAD_TOKEN}
+            refused.update(bad)
+            yield [answered for answered in group if answered[0] not in bad]
+        async for group in _try(refused, other):
+            yield group
+
+    return send_to_both
+
+
+async def _try(
+    refused: Mapping[Target, Outcome], other: OtherWay
+) -> AsyncIterator[Sequence[Answered]]:
+    left = list(refused)
+    while left:
+        try:
+            admitted = await other.pace.admit(len(left))
+        except (PaceClosed, CredentialReplaced):
+            yield [(target, refused[target]) for target in left]
+            return
+        asked, left = left[:admitted], left[admitted:]
+        async for group in _send(asked, other):
+            yield [(target, _merged(refused[target], said)) for target, said in group]
+
+
+async def _send(targets: Sequence[Target], other: OtherWay) -> AsyncIterator[Sequence[Answered]]:
+    """Send what was admitted, and give it back to the pace."""
+    unanswered = len(targets)
+    try:
+        async for group in other.send(targets):
+            other.pace.answered([outcome for _, outcome in group])
+            unanswered -= len(group)
+            yield group
+    finally:
+        other.pace.done(unanswered)
+
+
+def _merged(first: Outcome, second: Outcome) -> Outcome:
+    match second.verdict:
+        case Verdict.SENT:
+            return second._replace(token_action=TokenAction.OTHER_ENVIRONMENT)
+        case Verdict.UNKNOWN:
+            return second
+        case Verdict.FAILED | Verdict.RETRY | Verdict.CREDENTIALS:
+            return first
