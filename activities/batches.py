@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch
-from activities.environments import OtherWay, with_other
+from activities.environments import OtherWay
 from activities.heartbeats import beating
 from activities.pace import CredentialReplaced, PaceClosed
 from activities.refusals import CredentialsRefused, MessageRefused
@@ -94,16 +94,17 @@ class Batches(BatchActivities):
         self, key: BatchKey, campaign: Campaign, batch: Batch, sender: Sender, other: Sender | None
     ) -> BatchPass:
         notification = Notification(campaign.id, campaign.content, campaign.expires_at)
-        send = sender.provider.prepare(notification)
+        way = None
         if other is not None:
-            send = with_other(send, OtherWay(other.provider.prepare(notification), other.pace))
+            way = OtherWay(other.provider.prepare(notification), other.pace)
         return BatchPass(
             stores=self._stores,
             key=key,
             batch=batch,
             campaign=campaign,
-            send=send,
+            send=sender.provider.prepare(notification),
             pace=sender.pace,
+            other=way,
         )
 
     async def _skip(self, key: BatchKey, batch: Batch) -> BatchResult:

@@ -112,9 +112,10 @@ def _failed(
                 code = ErrorCode.SUPERSEDED
             else:
                 settlement.dead.append(DeadToken(token.token_id, since))
-        case TokenAction.QUARANTINE:
+        case TokenAction.QUARANTINE if not token.ambiguous:
             settlement.suspect.append(token.token_id)
-        case TokenAction.NONE | TokenAction.OTHER_ENVIRONMENT:
+        # What ends as `unknown` is not taken back with a wrong credential; so it accuses nobody.
+        case TokenAction.QUARANTINE | TokenAction.NONE | TokenAction.OTHER_ENVIRONMENT:
             pass
     _close(settlement, token, _refusal(token, outcome, code))
 

@@ -1,15 +1,16 @@
 """One attempt's way through one batch: claim, send, record, until nothing is left to claim."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
 import structlog
 from temporalio import activity
 
+from activities.admission import Admission, giving_back
 from activities.decisions import Moments, decide, reason_to_skip, skip
+from activities.environments import OtherWay, with_other
 from activities.refusals import Refusals
 from activities.stores import Stores
 from fanfare.db import batches, claims, deliveries, ledger, owed
@@ -20,7 +21,7 @@ from fanfare.db.ledger_pool import LedgerPool
 from fanfare.db.owed import Owing
 from fanfare.entities import Batch, Campaign
 from fanfare.errors import DatabaseUnavailable
-from fanfare.models import OnUnknown, Outcome, SkipReason, Target
+from fanfare.models import OnUnknown, SkipReason, Target
 from fanfare.providers import Send
 
 # How many tokens one claim takes. It bounds, with the batches in flight, what a crash leaves
@@ -35,19 +36,6 @@ log = structlog.get_logger()
 
 class PassEndedEarly(Exception):
     """The worker is being shut down. What was claimed is recorded; another takes the rest."""
-
-
-class Admission(Protocol):
-    """When, and how many at once: see `pace.Pace`."""
-
-    async def admit(self, wanted: int) -> int:
-        """Wait until something may go out. Returns how many."""
-
-    def answered(self, outcomes: Iterable[Outcome]) -> None:
-        """Give admitted messages back with their outcomes."""
-
-    def done(self, count: int) -> None:
-        """Give admitted messages back without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +56,10 @@ class BatchPass:
     campaign: Campaign
     send: Send
     pace: Admission
+    other: OtherWay | None = None
     claimed: int = 0
     owes: bool = False
+    is_accepted: bool = False
 
     async def run(self) -> Passed:
         """Send what can be sent now. Returns the batch's counts, and what it owes.
@@ -143,24 +133,24 @@ class BatchPass:
         """Send a claim. Outcomes are recorded as they become known, not when the last one is."""
         settlement = Settlement()
         waiting = _wanted(settlement, tokens)
-        unanswered, refusals = len(tokens), Refusals()
+        self.pace.done(len(tokens) - len(waiting))
+        refusals = Refusals(is_accepted=self.is_accepted)
         asked_at = datetime.now(UTC)
-        try:
-            async for answered in self.send([_target(token) for token in waiting.values()]):
-                outcomes = [outcome for _, outcome in answered]
-                self.pace.answered(outcomes)
-                refusals.note(outcomes)
-                unanswered -= len(answered)
-                moments = Moments(asked_at, datetime.now(UTC))
-                for target, outcome in answered:
-                    token = waiting[target.token_id]
-                    decide(settlement, token, outcome, moments, self.campaign.on_unknown)
-                await self._record(settlement)
-                settlement = Settlement()
-        finally:
-            self.pace.done(unanswered)
+        async for answered in self._way()([_target(token) for token in waiting.values()]):
+            refusals.note([outcome for _, outcome in answered])
+            moments = Moments(asked_at, datetime.now(UTC))
+            for target, outcome in answered:
+                token = waiting[target.token_id]
+                decide(settlement, token, outcome, moments, self.campaign.on_unknown)
+            await self._record(settlement)
+            settlement = Settlement()
         await self._record(settlement)
+        self.is_accepted = refusals.is_accepted
         refusals.check()
+
+    def _way(self) -> Send:
+        way = giving_back(self.send, self.pace)
+        return way if self.other is None else with_other(way, self.other)
 
     async def _record(self, settlement: Settlement) -> None:
         """Write it, however long PostgreSQL is away: these answers are nowhere else.

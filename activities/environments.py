@@ -5,15 +5,21 @@ BadDeviceToken is what a sandbox token says in production, and the other way rou
 otherwise lost for good.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from activities.delivery import Admission
+from activities.admission import Admission, giving_back
 from activities.pace import CredentialReplaced, PaceClosed
+from fanfare.errors import DatabaseUnavailable
 from fanfare.models import Outcome, Target, TokenAction, Verdict
 from fanfare.providers import Answered, Send
 
 BAD_TOKEN = "BadDeviceToken"  # noqa: S105 - Apple's word
+
+# How long a first answer is kept from the ledger for the sake of a second one. It must end while a
+# worker that is being shut down still waits for what is on the wire.
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +55,14 @@ async def _try(
     left = list(refused)
     while left:
         try:
-            admitted = await other.pace.admit(len(left))
-        except (PaceClosed, CredentialReplaced):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                admitted = await other.pace.admit(len(left))
+        except (PaceClosed, CredentialReplaced, DatabaseUnavailable, TimeoutError):
             yield [(target, refused[target]) for target in left]
             return
         asked, left = left[:admitted], left[admitted:]
-        async for group in _send(asked, other):
+        async for group in giving_back(other.send, other.pace)(asked):
             yield [(target, _merged(refused[target], said)) for target, said in group]
-
-
-async def _send(targets: Sequence[Target], other: OtherWay) -> AsyncIterator[Sequence[Answered]]:
-    """Send what was admitted, and give it back to the pace."""
-    unanswered = len(targets)
-    try:
-        async for group in other.send(targets):
-            other.pace.answered([outcome for _, outcome in group])
-            unanswered -= len(group)
-            yield group
-    finally:
-        other.pace.done(unanswered)
 
 
 def _merged(first: Outcome, second: Outcome) -> Outcome:

@@ -107,20 +107,22 @@ class Pace:
 
     def answered(self, outcomes: Iterable[Outcome]) -> None:
         """Give messages back with what became of them, and learn from it."""
-        now, count, trouble, storm = self._now(), 0, 0, 0
+        now, count, trouble, storm, orderly = self._now(), 0, 0, 0, 0
         for outcome in outcomes:
             count += 1
-            # A connection that ends in order leaves hundreds of streams behind: that is nothing.
-            if outcome.error_code in TROUBLE and outcome.reason != GOING_AWAY:
-                trouble += 1
+            if outcome.error_code in TROUBLE:
+                # A connection that ends in order leaves hundreds of streams: that is nothing.
+                orderly += outcome.reason == GOING_AWAY
+                trouble += outcome.reason != GOING_AWAY
                 # A refused stream says that too many are open, not that nobody is there.
-                storm += outcome.reason != REFUSED_STREAM
+                storm += outcome.reason not in {GOING_AWAY, REFUSED_STREAM}
             if outcome.error_code is ErrorCode.THROTTLED:
                 self._throttled(outcome, now)
             elif outcome.verdict is Verdict.CREDENTIALS:
                 self.refused()
         self._window.note(good=count - trouble, trouble=trouble)
-        self._learn_of_trouble(now, good=count - storm, trouble=storm)
+        self._breaker.leave(orderly)
+        self._learn_of_trouble(now, good=count - orderly - storm, trouble=storm)
         self._changed.set()
 
     def done(self, count: int) -> None:

@@ -25,6 +25,9 @@ from fanfare.sealing import CannotOpen, KeyRing
 # A credential that was replaced or deleted is noticed so much later.
 LOOK_EVERY_SECONDS = 1.0
 
+# A project that sends nothing for so long keeps no connections.
+IDLE_SECONDS = 600.0
+
 # A credential that was refused is tried again so much later: what was wrong may have been mended
 # at the provider.
 REFUSED_SECONDS = 5.0
@@ -43,6 +46,10 @@ class Sender:
     def is_fresh(self, now: float) -> bool:
         """Whether it may be used without a look at the credential."""
         return now - self.looked_at < LOOK_EVERY_SECONDS and not self.pace.is_refused
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nobody has asked for it for long, and nothing of it is on the wire."""
+        return now - self.looked_at > IDLE_SECONDS and self.pace.in_flight == 0
 
     def stands(self, credential_id: UUID, now: float) -> bool:
         """Whether it is the credential's, and not one that was refused a while ago."""
@@ -106,6 +113,7 @@ class Senders:
             held.looked_at = _now()
             return held
         self._retire(self._open.pop((project.project_id, lane), None))
+        self._retire_idle()
         if sealed is None:
             return None
         stored = sealed.stored
@@ -131,6 +139,14 @@ class Senders:
         except (CannotOpen, ValueError) as error:
             message = f"The {stored.provider} credential cannot be used: {error}"
             raise InvalidCredential(message) from error
+
+    def _retire_idle(self) -> None:
+        for key, sender in list(self._open.items()):
+            if sender.is_idle(_now()):
+                self._retire(self._open.pop(key))
+        for key, until in list(self._absent_until.items()):
+            if until < _now():
+                del self._absent_until[key]
 
     def _retire(self, sender: Sender | None) -> None:
         if sender is not None:

@@ -1,6 +1,8 @@
 """The table `push_deliveries`, the ledger: one row per token of a campaign, once its end is known.
 
-A row is never changed. It is inserted in the same transaction as the counts of its batch.
+A row is inserted in the same transaction as the counts of its batch, and stays. Two things are done
+to it later: a second acceptance flags it, and a campaign whose credential was wrong takes the
+refusals back that it got.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,14 +66,19 @@ def columns_of(outcomes: Sequence[FinalOutcome]) -> Mapping[str, str]:
 async def record_missing(
     conn: LedgerConnection, project: ProjectCtx, campaign_id: UUID, outcomes: Sequence[FinalOutcome]
 ) -> Written:
-    """Write those outcomes of which there is no row yet, and flag what was accepted twice."""
+    """Write those outcomes of which there is no row yet, and flag what was accepted twice.
+
+    In a transaction of the caller.
+    """
     keys = {"project_id": project.project_id, "campaign_id": campaign_id}
     values = {**keys, **columns_of(outcomes)}
     rows = await (await conn.execute(_RECORD_MISSING, values)).fetchall()
-    return Written(
-        new=frozenset(token_id for token_id, is_new in rows if is_new),
-        flagged=sum(not is_new for _, is_new in rows),
-    )
+    new = frozenset(token_id for (token_id,) in rows)
+    sent = [one.token_id for one in outcomes if one.status is DeliveryStatus.SENT]
+    again = [token_id for token_id in sent if token_id not in new]
+    # A statement of its own: only so it sees the rows that the one before had to wait for.
+    flagged = await conn.execute(_FLAG, {**keys, "token_ids": again})
+    return Written(new, flagged.rowcount)
 
 
 async def close_rest(
@@ -199,10 +206,14 @@ INSERT = f"""
 
 _RECORD_MISSING = f"""
     {INSERT}
-    ON CONFLICT (project_id, campaign_id, token_id) DO UPDATE SET possible_duplicate = true
-        WHERE push_deliveries.status = 'sent' AND excluded.status = 'sent'
-          AND NOT push_deliveries.possible_duplicate
-    RETURNING token_id, xmax = 0
+    ON CONFLICT (project_id, campaign_id, token_id) DO NOTHING
+    RETURNING token_id
+"""
+
+_FLAG = """
+    UPDATE push_deliveries SET possible_duplicate = true
+    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s
+      AND token_id = ANY(%(token_ids)s::bigint[]) AND status = 'sent' AND NOT possible_duplicate
 """
 
 # OFFSET 0: a look-up per token by the primary key, whatever the statistics say.

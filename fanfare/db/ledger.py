@@ -75,7 +75,10 @@ async def settle_missing(
             conn, key.project, key.campaign_id, settlement.final
         )
         final = [outcome for outcome in settlement.final if outcome.token_id in written.new]
-        counts = _counts(final, len(settlement.suspect))
+        # One refusal is one suspicion, whoever wrote it and however often.
+        suspect = [token_id for token_id in settlement.suspect if token_id in written.new]
+        settlement = replace(settlement, suspect=suspect)
+        counts = _counts(final, len(suspect))
         repeats = counts.repeats + written.flagged
         await batches.count(conn, key, replace(counts, repeats=repeats))
     await _settle_rest(conn, key, epoch, settlement)

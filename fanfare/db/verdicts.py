@@ -99,6 +99,7 @@ _ROLL_BACK = """
         WHERE d.project_id = %(project_id)s AND d.campaign_id = %(campaign_id)s
           AND d.status = 'failed' AND d.error_code = 'invalid_token'
           AND t.project_id = d.project_id AND t.id = d.token_id AND t.suspicions > 0
+          AND t.deactivated_reason IS DISTINCT FROM 'unregistered'
         RETURNING d.token_id
     ),
     places AS (

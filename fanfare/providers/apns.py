@@ -159,9 +159,11 @@ class ApnsProvider:
 
     def _has_another_connection(self, asked_in: int) -> bool:
         """Whether another connection may do better; it is opened then."""
+        trial_before = self._trial.round
         is_open = self._trial.note_refused(asked_in)
-        if is_open:
-            self._pool.renew()
+        # The next round is believed: none of its requests may go over a connection of this one.
+        if self._trial.round != trial_before:
+            self._pool.renew(anyway=True)
         return is_open
 
 

@@ -119,13 +119,13 @@ class Http2Pool:
             self.give_up([exchange])
             raise
 
-    def renew(self) -> None:
-        """Let new requests take new connections, where that has not just been done.
+    def renew(self, *, anyway: bool = False) -> None:
+        """Let new requests take new connections, where that has not just been done, or `anyway`.
 
         May be called from `on_result`.
         """
         now = asyncio.get_running_loop().time()
-        if now < self._renew_after:
+        if now < self._renew_after and not anyway:
             return
         self._renew_after = now + RENEWAL_INTERVAL
         for connection in self._connections:

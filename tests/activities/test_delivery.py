@@ -1,6 +1,5 @@
 """One batch against the real ledger: nothing lost, nothing repeated but what says so."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -118,77 +117,6 @@ async def test_what_a_crash_left_on_the_wire_is_written_off_where_the_campaign_s
 
     assert sorted(second.asked) == ids[CLAIM_SIZE:]
     assert ended == BatchCounts(len(ids), sent=50, unknown=CLAIM_SIZE)
-
-
-async def test_a_superseded_attempt_claims_nothing_more(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    await devices(database, project, 10)
-    sending = await campaign(database, project)
-    zombie = FakeProvider()
-
-    superseded = await attempt(stores, sending, zombie)
-    await run(await attempt(stores, sending, FakeProvider()))
-    with pytest.raises(ClaimRefused):
-        await run(superseded)
-
-    assert zombie.asked == []
-
-
-async def test_outcomes_of_a_superseded_attempt_do_not_count_twice(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 10)
-    sending = await campaign(database, project)
-    answers, asked = asyncio.Event(), asyncio.Event()
-
-    async def slow(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
-        asked.set()
-        await answers.wait()
-        yield [(target, Outcome(Verdict.SENT)) for target in targets]
-
-    zombie = await attempt(stores, sending, FakeProvider())
-    zombie.send = slow
-    ending = asyncio.create_task(run(zombie))
-    await asked.wait()
-    await run(await attempt(stores, sending, FakeProvider()))
-    answers.set()
-    await ending
-
-    lines = await ledger(database, sending)
-    assert all(line.possible_duplicate for line in lines.values())
-    counts = await stats(database, sending)
-    assert (counts.audience, counts.sent, counts.pending) == (10, 10, 0)
-    assert counts.possible_duplicates == 10
-    assert lines.keys() == set(ids)
-
-
-async def test_what_a_superseded_attempt_was_refused_is_not_owed_again(
-    database: Database, stores: Stores, project: ProjectCtx
-) -> None:
-    ids = await devices(database, project, 3)
-    sending = await campaign(database, project)
-    answers, asked = asyncio.Event(), asyncio.Event()
-    third = FakeProvider()
-
-    async def refused_late(targets: Sequence[Target]) -> AsyncIterator[Sequence[Answered]]:
-        asked.set()
-        await answers.wait()
-        yield [(target, REFUSED) for target in targets]
-
-    zombie = await attempt(stores, sending, FakeProvider())
-    zombie.send = refused_late
-    ending = asyncio.create_task(run(zombie))
-    await asked.wait()
-    await run(await attempt(stores, sending, FakeProvider()))
-    answers.set()
-    await ending
-    await make_due(database, project)
-    ended = await run(await attempt(stores, sending, third))
-
-    assert third.asked == []
-    assert ended == BatchCounts(3, sent=3)
-    assert (await ledger(database, sending)).keys() == set(ids)
 
 
 async def test_a_campaign_that_is_stopped_is_claimed_from_no_more(

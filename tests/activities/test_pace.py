@@ -266,6 +266,17 @@ async def test_streams_that_are_not_taken_are_no_storm(place: Place, reason: str
     assert place.clock.now() == START
 
 
+async def test_trial_that_a_connection_s_end_cut_short_is_made_again(place: Place) -> None:
+    pace = place.pace()
+    await pace.admit(20)
+    pace.answered([TROUBLE] * 20)
+    first = await pace.admit(200)
+
+    pace.answered([TROUBLE._replace(error_code=ErrorCode.NETWORK, reason="going_away")])
+
+    assert (first, await pace.admit(200)) == (1, 1)
+
+
 async def test_storm_that_lasts_is_met_with_one_message_every_half_minute(place: Place) -> None:
     pace = place.pace()
     await pace.admit(200)

@@ -87,6 +87,22 @@ async def test_a_credential_that_no_key_opens_cannot_be_used(
         await Senders(stores, other_ring, ProviderAddresses()).find(project, Lane.APNS)
 
 
+async def test_a_project_that_fell_silent_keeps_no_sender(
+    database: Database, senders: Senders, project: ProjectCtx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(database, project, apns_credential().key_p8)
+    first = await senders.find(project, Lane.APNS)
+
+    monkeypatch.setattr("activities.senders.IDLE_SECONDS", -1.0)
+    await senders.find(project, Lane.FCM)
+    second = await senders.find(project, Lane.APNS)
+
+    assert first is not None
+    assert second is not None
+    assert second is not first
+    await senders.close()
+
+
 async def test_the_other_environment_has_a_sender_where_it_has_a_credential(
     database: Database, senders: Senders, project: ProjectCtx
 ) -> None:

@@ -169,6 +169,21 @@ async def test_refusal_that_the_new_connection_does_not_confirm_is_forgotten(
     assert verdicts == [Verdict.RETRY, Verdict.SENT] * 2
 
 
+async def test_refusal_right_after_a_change_of_connections_is_confirmed_over_another_one_still(
+    server: HostileServer, provider: ApnsProvider
+) -> None:
+    target = Target(1, "00c0ffee")
+    server.behaviour = lambda request: request.answer(503, b'{"reason":"Shutdown"}')
+    await send_one(provider, NOTIFICATION, target)
+    server.behaviour = _invalid
+
+    outcomes = [await send_one(provider, NOTIFICATION, target) for _ in range(2)]
+
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.RETRY, Verdict.CREDENTIALS]
+    assert [request.peer for request in server.requests] == server.peers
+    assert len(server.peers) == 3
+
+
 async def test_internal_errors_that_repeat_make_for_another_connection(
     server: HostileServer, provider: ApnsProvider
 ) -> None:
