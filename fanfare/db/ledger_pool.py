@@ -17,6 +17,11 @@ from fanfare.errors import DatabaseUnavailable
 LedgerConnection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 
 
+# After so long of failures the pool starts afresh at the next claim, instead of waiting longer and
+# longer between its attempts: what a worker holds is recorded soon after the server is back.
+RECONNECT_SECONDS = 1.0
+
+
 class LedgerPool:
     """Connections on which each statement is a transaction, unless a block says otherwise.
 
@@ -31,7 +36,7 @@ class LedgerPool:
             max_size=size,
             open=False,
             timeout=5,
-            reconnect_timeout=30,
+            reconnect_timeout=RECONNECT_SECONDS,
             kwargs={"autocommit": True, "connect_timeout": 5, "options": "-c timezone=UTC"},
         )
 

@@ -24,8 +24,8 @@ ReadConnection: TypeAlias = psycopg.AsyncConnection[DictRow]
 WAIT_SECONDS = 2.0
 
 # After so long of failures the pool starts afresh at the next question, instead of waiting longer
-# and longer between its attempts.
-RECONNECT_SECONDS = 5.0
+# and longer between its attempts: a server that is back is found while a question waits.
+RECONNECT_SECONDS = 1.0
 
 
 class ReadPool:
