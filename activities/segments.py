@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.heartbeats import beating
 from fanfare.db import memberships, segments
-from fanfare.db.engine import Database, limit_statements
+from fanfare.db.engine import Database, limit_statements, plan_anew
 from fanfare.db.memberships import Refreshed
 from fanfare.errors import QueryTookTooLong, SegmentNotFound
 from fanfare.models import ProjectCtx
@@ -18,7 +18,8 @@ from fanfare.segments.errors import InvalidRules, RulesTooDeep
 from fanfare.segments.grammar import parse_rules
 from workflows.stubs import SegmentActivities, SegmentCounts, SegmentIds, SegmentKey, SegmentPage
 
-# Shorter than the activity may take (workflows/segments.py), so that it ends by itself.
+# Shorter than the activity may take (workflows/segments.py), so that a rule that takes for ever is
+# told from a worker that died.
 STATEMENT_TIMEOUT = timedelta(minutes=8)
 
 log = structlog.get_logger()
@@ -59,6 +60,7 @@ class Segments(SegmentActivities):
 
 async def _refresh(conn: AsyncConnection, project: ProjectCtx, segment_id: str) -> Refreshed:
     await limit_statements(conn, STATEMENT_TIMEOUT)
+    await plan_anew(conn)
     await memberships.lock(conn, project, segment_id)
     segment = await segments.hold(conn, project, segment_id)
     rule = compile_rule(parse_rules(segment.rules))

@@ -9,10 +9,11 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 
-from fanfare.db import campaigns, idempotency, partitions, projects, push_tests
+from fanfare.db import campaigns, idempotency, partitions, projects, push_tests, segments
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign
 from fanfare.errors import TemporalUnavailable
+from fanfare.models import ProjectCtx
 from workflows import refreshes, starter
 from workflows.stubs import UpkeepActivities
 
@@ -63,11 +64,13 @@ class Upkeep(UpkeepActivities):
 
     @activity.defn(name="reconcile_refreshes")
     async def reconcile_refreshes(self) -> int:
-        """Give every project without one its Schedule. A second run finds none.
+        """Give every project without one its Schedule, and the system segments that it lacks.
 
-        Such projects are older than the refresh, were made while Temporal was away, or had theirs
-        in a Temporal service that lost its state. Nothing is deleted: what else is scheduled in
-        the namespace may be another's.
+        A second run finds none.
+
+        Such projects are older than the refresh or were made by code that is, were made while
+        Temporal was away, or had theirs in a Temporal service that lost its state. Nothing is
+        deleted: what else is scheduled in the namespace may be another's.
         """
         scheduled = await refreshes.schedule_ids(self._temporal)
         made, last = 0, None
@@ -85,6 +88,8 @@ class Upkeep(UpkeepActivities):
             return await projects.ids_after(conn, last, PAGE)
 
     async def _schedule_refresh(self, project_id: UUID) -> None:
+        async with self._database.transaction() as conn:
+            await segments.create_system(conn, ProjectCtx(project_id))
         await refreshes.ensure_schedule(self._temporal, project_id)
         log.info("refresh_scheduled", project_id=str(project_id))
 

@@ -87,7 +87,7 @@ _AT_BOTH_DOORS: Final[Sequence[tuple[str, str, Sequence[APIRouter]]]] = (
     ("/keys", "/keys", [keys.router]),
     ("/users", "/users", [tokens.router, users.router]),
     ("/import", "/import", [imports.router]),
-    ("/segments", "/segments", [segments.router]),
+    ("/segments", "/segments", [segments.previews_router, segments.router]),
     ("/credentials", "/credentials", [credentialtests.router, credentials.router]),
 )
 

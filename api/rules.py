@@ -35,6 +35,12 @@ class RulesRoute(GuardedRoute):
     max_body_bytes = 2 * 1024 * 1024
 
 
+class PreviewRoute(RulesRoute):
+    """Starts nothing and takes no Idempotency-Key, so that no answer with people in it is kept."""
+
+    runs_once = False
+
+
 def openapi_examples(around: Mapping[str, object]) -> dict[str, OpenApiExample]:
     """A body for each operator and one with groups: `around` and the rules."""
     examples: dict[str, Example] = {op.value: each for op, each in OPERATOR_EXAMPLES.items()}

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from workflows import queues
 from workflows.stubs import SegmentActivities, SegmentKey, SegmentPage
 
-# What one run takes on before it continues as new: a few hundred events.
+# What one run takes on before it continues as new: about a thousand events.
 PAGE = 200
 
 # Two at once keep two cores of PostgreSQL busy, and leave it to others after that.

@@ -10,7 +10,7 @@ from api import fields
 from api.dependencies import AudienceConnection, Connection, Deployment, Paging, Project
 from api.envelopes import Envelope, Listing, documented_errors
 from api.principals import requires
-from api.rules import Rules, RulesRoute, openapi_examples
+from api.rules import PreviewRoute, Rules, RulesRoute, openapi_examples
 from fanfare.db import previews, segments
 from fanfare.db.segments import NewSegment, SegmentPatch
 from fanfare.entities import Scope, Segment, User
@@ -19,6 +19,7 @@ from fanfare.segments.grammar import parse_rules
 from workflows import refreshes
 
 router = APIRouter(route_class=RulesRoute, tags=["segments"])
+previews_router = APIRouter(route_class=PreviewRoute, tags=["segments"])
 
 _RULES: Mapping[str, object] = {
     "operator": "AND",
@@ -98,10 +99,10 @@ async def list_segments(conn: Connection, project: Project, paging: Paging) -> L
     return Listing[Segment].of(await segments.page(conn, project, paging))
 
 
-@router.post(
+@previews_router.post(
     "/preview",
     dependencies=[requires(Scope.AUDIENCE_READ)],
-    responses=documented_errors(400, 401, 403, 413, 415, 422, 503),
+    responses=documented_errors(400, 401, 403, 413, 415, 503),
 )
 async def preview_segment(
     body: Annotated[

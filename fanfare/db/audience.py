@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTEGER, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fanfare.db.engine import plan_anew
 from fanfare.db.tables import app_users, push_batches, push_campaigns, push_tokens
 from fanfare.entities import Campaign
 from fanfare.models import Lane
@@ -55,6 +56,7 @@ async def freeze(
     locked = sa.select(push_campaigns.c.frozen_at).where(*_campaign(campaign)).with_for_update()
     if (await conn.execute(locked)).scalar_one() is None:
         await conn.execute(sa.text("SET LOCAL statement_timeout = 0"))
+        await plan_anew(conn)
         await conn.execute(_freezing(campaign, rule, sizes))
         await conn.execute(_marking(campaign))
     return await frozen(conn, campaign)

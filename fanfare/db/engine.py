@@ -24,11 +24,9 @@ AUDIENCE_ROLE = "fanfare_audience"
 
 _CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
+_READ_AUDIENCE = sa.text(f"SELECT set_config('role', '{AUDIENCE_ROLE}', true)")
 # A plan that serves any value serves none well: the same rule may select one user or all of them.
-_READ_AUDIENCE = sa.text(
-    f"SELECT set_config('role', '{AUDIENCE_ROLE}', true), "
-    "set_config('plan_cache_mode', 'force_custom_plan', true)"
-)
+_PLAN_ANEW = sa.text("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 _SET_TIMEOUT = sa.text("SELECT set_config('statement_timeout', :milliseconds, true)")
 _ENTER_PROJECT = sa.text("SELECT set_config('app.project', :project, true)")
 
@@ -96,6 +94,7 @@ class Database:
         """
         async with self.transaction() as conn:
             await conn.execute(_READ_AUDIENCE)
+            await plan_anew(conn)
             yield conn
 
     async def close(self) -> None:
@@ -106,6 +105,11 @@ class Database:
 async def enter_project(conn: AsyncConnection, project: ProjectCtx) -> None:
     """Let the transaction see this project, and no other, from here on."""
     await conn.execute(_ENTER_PROJECT, {"project": str(project.project_id)})
+
+
+async def plan_anew(conn: AsyncConnection) -> None:
+    """Have each statement of the transaction planned for its own values, as a rule needs it."""
+    await conn.execute(_PLAN_ANEW)
 
 
 async def limit_statements(conn: AsyncConnection, at_most: timedelta) -> None:

@@ -13,7 +13,8 @@ from fanfare.models import ProjectCtx
 
 _COLUMNS = segment_memberships.c
 
-# Two refreshes of one segment take turns; whoever edits or reads the segment waits for neither.
+# Two refreshes of one segment take turns. Whoever edits or reads it waits for neither; whoever
+# deletes it waits for the one that is under way.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:segment, 0))")
 
 

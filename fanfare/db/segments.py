@@ -63,7 +63,7 @@ async def create(conn: AsyncConnection, project: ProjectCtx, new: NewSegment) ->
 
 
 async def create_system(conn: AsyncConnection, project: ProjectCtx) -> None:
-    """Give a new project the system segments."""
+    """Give a project the system segments that it lacks."""
     rows = [
         {
             "project_id": project.project_id,
@@ -75,7 +75,7 @@ async def create_system(conn: AsyncConnection, project: ProjectCtx) -> None:
         }
         for each in SYSTEM_SEGMENTS
     ]
-    await conn.execute(sa.insert(segments), rows)
+    await conn.execute(insert(segments).on_conflict_do_nothing(), rows)
 
 
 async def get(conn: AsyncConnection, project: ProjectCtx, segment_id: str) -> Segment:

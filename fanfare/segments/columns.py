@@ -72,7 +72,7 @@ def lies_within(instant: AnyColumn, window: str) -> ColumnElement[bool]:
     The window is a length in minutes, not in calendar days, so that a day is 24 hours whatever the
     time zone of the session. NULL where the instant is.
     """
-    return and_(instant >= earliest_within(window), instant <= func.now())
+    return and_(instant >= earliest_within(window), instant <= now())
 
 
 def earliest_within(window: str) -> ColumnElement[datetime]:
@@ -81,7 +81,7 @@ def earliest_within(window: str) -> ColumnElement[datetime]:
     if length is None:
         raise ValueError(f"not a window: {window}")  # a leaf that parse_rules did not make
     minutes = length // timedelta(minutes=1)
-    return func.now() - func.make_interval(0, 0, 0, 0, 0, minutes)
+    return now() - func.make_interval(0, 0, 0, 0, 0, minutes)
 
 
 def instant(text: str) -> datetime:
@@ -94,3 +94,9 @@ def instant(text: str) -> datetime:
 
 def _native(operand: object, type_: ValueType) -> object:
     return instant(str(operand)) if type_ is ValueType.TIMESTAMP else operand
+
+
+def now() -> ColumnElement[datetime]:
+    """When the statement began. The transaction's `now()` would be earlier than what the statement
+    sees, and put who was seen meanwhile into the future, outside every window."""
+    return func.statement_timestamp()

@@ -55,7 +55,7 @@ def compile_rule(rule: Rule) -> ColumnElement[bool]:
 
     It names the columns of `app_users` without adding a FROM, so the statement that uses it selects
     from `app_users` under that name. It does not restrict the project: the statement does.
-    "Now" is the transaction's `now()`.
+    "Now" is when the statement begins.
     """
     match rule:
         case Group():

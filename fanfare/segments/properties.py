@@ -34,6 +34,7 @@ from fanfare.segments.columns import (
     compare,
     earliest_within,
     instant,
+    now,
 )
 from fanfare.segments.operators import Operator
 from fanfare.segments.values import MAX_NUMBER_LENGTH, NUMBER_PATTERN, TIMESTAMP_PATTERN
@@ -100,8 +101,8 @@ class Property:
         # What does not depend on the row is evaluated once a statement, and the timestamp, which
         # is costly to read, once a row.
         earliest = _first(func.to_char(_utc(earliest_within(window)) - _DAY, _DAY_FORMAT))
-        latest = _first(func.to_char(_utc(func.now()) + _DAY, _DAY_FORMAT))
-        range_ = _first(func.tstzrange(earliest_within(window), func.now(), literal_column("'[]'")))
+        latest = _first(func.to_char(_utc(now()) + _DAY, _DAY_FORMAT))
+        range_ = _first(func.tstzrange(earliest_within(window), now(), literal_column("'[]'")))
         near = self._is_of_day(earliest=earliest, latest=latest)
         return _known(and_(near, self._timestamp.bool_op("<@")(range_)))
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from fanfare.entities import Campaign, Segment
 from fanfare.models import ProjectCtx
 from tests.activities.scene import devices
 from tests.activities.test_campaigns import a_credential, freeze, unfrozen
+from tests.workflows.refreshing import eventually
 from workflows.stubs import SegmentCounts, SegmentKey, SegmentPage
 
 PRO = {"field": "properties.plan", "op": "eq", "value": "pro"}
@@ -158,6 +160,39 @@ async def test_two_refreshes_at_once_agree(database: Database, project: ProjectC
 
     assert sorted(counts.entered for counts in both) == [0, 300]
     assert await rows(database, project) == 300
+
+
+async def test_who_is_seen_while_a_refresh_waits_stays(
+    database: Database, project: ProjectCtx
+) -> None:
+    week = {"field": "last_seen_at", "op": "within", "value": "7d"}
+    await people(database, project, ada="pro")
+    await seen_now(database, project)
+    await a_segment(database, project, week)
+    await refresh(database, project)
+    before = await members(database, project)
+
+    async with database.transaction() as conn:
+        await memberships.lock(conn, project, "seg_pro")
+        waiting = asyncio.create_task(refresh(database, project))
+        await eventually(partial(is_waiting, database))
+        await seen_now(database, project)
+    await waiting
+
+    assert await members(database, project) == before
+
+
+async def is_waiting(database: Database) -> bool:
+    """Whether somebody waits for a refresh to end."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with database.transaction() as conn:
+        return bool((await conn.execute(sa.text(query))).scalar_one())
+
+
+async def seen_now(database: Database, project: ProjectCtx) -> None:
+    statement = sa.update(app_users).where(app_users.c.project_id == project.project_id)
+    async with database.transaction() as conn:
+        await conn.execute(statement.values(last_seen_at=sa.func.now()))
 
 
 async def test_segments_keep_apart(database: Database, project: ProjectCtx) -> None:

@@ -3,13 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import sqlalchemy as sa
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 
 from activities.upkeep import Upkeep
-from fanfare.db import migrate, projects
+from fanfare.db import migrate, projects, segments, tables
 from fanfare.db.engine import Database
 from fanfare.dev import postgres
+from fanfare.ids import new_id
+from fanfare.models import ProjectCtx
+from fanfare.segments.system import SYSTEM_SEGMENTS
 from tests.workflows.refreshing import eventually
 from workflows import refreshes
 
@@ -57,3 +61,17 @@ async def test_a_project_without_its_schedule_is_given_it(
     assert first in {2, 3}
     assert (second, third) == (0, 1)
     assert (await client.get_schedule_handle(lost).describe()).info.next_action_times
+
+
+async def test_a_project_of_older_code_is_given_its_system_segments(
+    own_database: Database, temporal_env: WorkflowEnvironment
+) -> None:
+    project = ProjectCtx(new_id())
+    async with own_database.transaction() as conn:
+        await conn.execute(sa.insert(tables.projects).values(id=project.project_id, name="old"))
+
+    await reconcile(own_database, temporal_env.client)
+
+    async with own_database.transaction() as conn:
+        found = await segments.ids_after(conn, project, None, 100)
+    assert found == sorted(segment.id for segment in SYSTEM_SEGMENTS)

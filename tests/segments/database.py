@@ -45,7 +45,7 @@ APP_USERS = table("app_users", column("id", UUID_TYPE()), column("project_id", U
 def matching(conn: Connection, rule: Rule) -> tuple[datetime, AbstractSet[UUID]]:
     """The instant of the asking, and the ids of the users that match."""
     ids = func.array_agg(APP_USERS.c.id).filter(compile_rule(rule))
-    now, found = conn.execute(select(func.now(), ids).select_from(APP_USERS)).one()
+    now, found = conn.execute(select(func.statement_timestamp(), ids).select_from(APP_USERS)).one()
     return now, frozenset(found or ())
 
 
@@ -81,7 +81,7 @@ def matching_people(
         f"json_to_recordset(CAST(:people AS json)) AS app_users({_RECORD})"
     ).bindparams(people=document)
     ids = func.array_agg(literal_column("app_users.id", UUID_TYPE())).filter(compile_rule(rule))
-    now, found = conn.execute(select(func.now(), ids).select_from(app_users)).one()
+    now, found = conn.execute(select(func.statement_timestamp(), ids).select_from(app_users)).one()
     return now, frozenset(found or ())
 
 

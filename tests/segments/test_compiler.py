@@ -204,10 +204,10 @@ def test_and_of_nothing_is_everyone_and_or_of_nothing_nobody(
 
 
 WINDOW_EDGES = [
-    ("now()", True),
-    ("now() - length", True),
-    ("now() - length - interval '1 microsecond'", False),
-    ("now() + interval '1 microsecond'", False),
+    ("statement_timestamp()", True),
+    ("statement_timestamp() - length", True),
+    ("statement_timestamp() - length - interval '1 microsecond'", False),
+    ("statement_timestamp() + interval '1 microsecond'", False),
     ("NULL::timestamptz", False),
 ]
 
