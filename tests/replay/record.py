@@ -24,6 +24,7 @@ from tests.workflows.refreshing import start as start_refresh
 from tests.workflows.running import serving, start
 from workflows import WORKFLOWS, attributes, queues
 from workflows.campaign import PushCampaign
+from workflows.stubs import BatchResult
 from workflows.upkeep import Upkeep
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -56,6 +57,15 @@ async def failed_by_refused_credentials(client: Client) -> Handle:
     return await _ended(client, activities)
 
 
+async def canary_asked_again(client: Client) -> Handle:
+    due = await WorkflowEnvironment.from_client(client).get_current_time()
+    answers = iter([BatchResult(owed=20, due_at=due)])
+    activities = FakeActivities(
+        audience_of(apns=3), on_batch=lambda _: next(answers, BatchResult(sent=20))
+    )
+    return await _ended(client, activities)
+
+
 async def refresh_of_every_segment(client: Client) -> AnyHandle:
     segments = FakeSegments(["seg_a", "seg_b", "seg_c"], broken=frozenset({"seg_b"}))
     return await _refreshed(client, segments)
@@ -84,6 +94,7 @@ PATHS: dict[str, Callable[[Client], Awaitable[AnyHandle]]] = {
         cancelled_while_waiting,
         failed_without_its_segment,
         failed_by_refused_credentials,
+        canary_asked_again,
         refresh_of_every_segment,
         refresh_of_one_segment,
         upkeep,

@@ -22,6 +22,7 @@ PATHS = {
     "cancelled_while_waiting",
     "failed_without_its_segment",
     "failed_by_refused_credentials",
+    "canary_asked_again",
     "refresh_of_every_segment",
     "refresh_of_one_segment",
     "upkeep",
