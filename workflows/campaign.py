@@ -14,7 +14,8 @@ from fanfare.models import CampaignStatus, Lane
 from workflows import queues
 from workflows.attributes import STATUS
 from workflows.canary import CANARY_PATIENCE, looks_wrong, wrong_credential
-from workflows.progress import CampaignInput, LaneProgress, Progress
+from workflows.endings import ending_of, failure_of
+from workflows.progress import CampaignInput, LaneProgress, Progress, table
 from workflows.stubs import (
     Audience,
     BatchActivities,
@@ -145,7 +146,7 @@ class PushCampaign:
         self._audience = audience
         for lane in audience.lanes:
             self._lanes.setdefault(lane.lane, LaneProgress(next=lane.first))
-        self._show_counts()
+        workflow.set_current_details(self._table())
         sending = asyncio.ensure_future(
             asyncio.gather(*(self._send_lane(lane) for lane in audience.lanes))
         )
@@ -238,7 +239,7 @@ class PushCampaign:
         progress.counts = progress.counts.plus(result.minus(before))
         if result.owed:
             progress.owing[number] = result
-        self._show_counts()
+        workflow.set_current_details(self._table())
         if looks_wrong(progress.counts):
             self._failure = self._failure or wrong_credential(lane)
 
@@ -265,7 +266,7 @@ class PushCampaign:
 
     async def _stop(self) -> str:
         """Flip the status, which refuses every further claim; wait for what runs; close."""
-        ending = self._ending()
+        ending = ending_of(self._key, self._failure)
         await self._end(CampaignActivities.stop, ending, "stop")
         if self._fan_out is not None:
             await self._fan_out
@@ -283,41 +284,17 @@ class PushCampaign:
             summary=summary,
         )
 
-    def _ending(self) -> EndInput:
-        if self._failure is None:
-            return EndInput(**dict(self._key), status=CampaignStatus.CANCELLED)
-        return EndInput(
-            **dict(self._key),
-            status=CampaignStatus.FAILED,
-            failure_code=self._failure.type or "INTERNAL",
-            failure_message=self._failure.message,
-        )
-
     def _note(self, error: ActivityError) -> None:
         """Remember why the campaign cannot go on; the first reason stands."""
         if is_cancelled_exception(error):
             self._cancelled = True
         elif self._failure is None:
-            cause = error.cause
-            known = cause if isinstance(cause, ApplicationError) else None
-            self._failure = known or ApplicationError(str(error), type="INTERNAL")
+            self._failure = failure_of(error)
 
     def _show(self, status: CampaignStatus, details: str) -> None:
         workflow.upsert_search_attributes([STATUS.value_set(status)])
         workflow.set_current_details(details.strip())
 
-    def _show_counts(self) -> None:
-        workflow.set_current_details(self._table())
-
     def _table(self) -> str:
         """Progress as Markdown, for the workflow's page in the Temporal UI. Costs no event."""
-        if self._audience is None:
-            return ""
-        counts = self.counts()
-        final = counts.sent + counts.failed + counts.skipped + counts.unknown
-        return (
-            "| audience | sent | failed | skipped | unknown | in batches not done |\n"
-            "| --- | --- | --- | --- | --- | --- |\n"
-            f"| {self._audience.size:,} | {counts.sent:,} | {counts.failed:,} "
-            f"| {counts.skipped:,} | {counts.unknown:,} | {self._audience.size - final:,} |"
-        )
+        return "" if self._audience is None else table(self._audience, self.counts())

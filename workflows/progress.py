@@ -48,3 +48,14 @@ class CampaignInput(BaseModel):
     campaign_id: UUID
     scheduled_at: datetime | None = None
     progress: Progress | None = None
+
+
+def table(audience: Audience, counts: BatchResult) -> str:
+    """The counts as Markdown, in one row."""
+    final = counts.sent + counts.failed + counts.skipped + counts.unknown
+    return (
+        "| audience | sent | failed | skipped | unknown | in batches not done |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        f"| {audience.size:,} | {counts.sent:,} | {counts.failed:,} "
+        f"| {counts.skipped:,} | {counts.unknown:,} | {audience.size - final:,} |"
+    )

@@ -5,6 +5,7 @@ A batch belongs to the attempt whose epoch stands in it; only that attempt may c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -108,7 +109,7 @@ async def stats(
         for row in (await conn.execute(_sums(project, campaign_ids))).mappings()
     }
     reasons = await _skip_reasons(conn, project, campaign_ids)
-    return {campaign: _stats(row, reasons.get(campaign, {})) for campaign, row in found.items()}
+    return {campaign: stats_of(row, reasons.get(campaign, {})) for campaign, row in found.items()}
 
 
 def _sums(project: ProjectCtx, campaign_ids: Sequence[UUID]) -> sa.Select[tuple[object, ...]]:
@@ -153,7 +154,11 @@ async def _skip_reasons(
     return found
 
 
-def _stats(row: sa.RowMapping, skipped_by: Mapping[str, int]) -> Stats:
+def stats_of(
+    row: sa.RowMapping | Mapping[str, Any],  # Any: values of many columns
+    skipped_by: Mapping[str, int],
+) -> Stats:
+    """The counts of a row of `audience`, the four ends, and `repeats`."""
     audience = int(row["audience"])
     final = int(row["sent"] + row["failed"] + row["skipped"] + row["unknown"])
     return Stats(

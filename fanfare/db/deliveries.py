@@ -185,11 +185,12 @@ def _message_id(row: sa.RowMapping) -> str | None:
 
 
 def _joined(values: Sequence[object]) -> str:
-    text = SEPARATOR.join(["" if value is None else str(value) for value in values])
+    texts = ["" if value is None else str(value) for value in values]
+    joined = SEPARATOR.join(texts)
     # One value too many would move all that follow to another message.
-    if text.count(SEPARATOR) != len(values) - 1:
-        return _joined([str(value or "").replace(SEPARATOR, "") for value in values])
-    return text
+    if joined.count(SEPARATOR) != len(texts) - 1:
+        return SEPARATOR.join([text.replace(SEPARATOR, "") for text in texts])
+    return joined
 
 
 INSERT = f"""

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fanfare.db import campaigns, paces
+from fanfare.db import batches, campaigns, paces
 from fanfare.db.read_pool import ReadPool
 from fanfare.db.tables import push_campaigns
 from fanfare.entities import Campaign, Stats
@@ -41,17 +41,7 @@ async def get(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> Progre
 def _stats(row: Mapping[str, Any]) -> Stats:  # Any: values of many columns
     if row["frozen_at"] is None:
         return Stats()
-    final = row["sent"] + row["failed"] + row["skipped"] + row["unknown"]
-    return Stats(
-        audience=row["audience"],
-        pending=row["audience"] - final,
-        sent=row["sent"],
-        failed=row["failed"],
-        skipped=row["skipped"],
-        unknown=row["unknown"],
-        possible_duplicates=row["repeats"],
-        skipped_by=dict(sorted((row["skipped_by"] or {}).items())),
-    )
+    return batches.stats_of(row, dict(sorted((row["skipped_by"] or {}).items())))
 
 
 # By their names: a plan that is kept does not outlive a `*` that means more than before.
