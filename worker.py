@@ -99,6 +99,8 @@ def _workers(
         task_queue=queues.MAIN,
         workflows=WORKFLOWS,
         activities=[
+            campaigns.look,
+            campaigns.plan,
             campaigns.begin,
             campaigns.freeze_audience,
             campaigns.stop,

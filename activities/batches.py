@@ -1,16 +1,20 @@
 """The activity `send_batch`."""
 
 import asyncio
+import time
+from functools import partial
 from uuid import UUID
 
 import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch
+from activities.admission import RatedPace
+from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch, end_wait
 from activities.environments import OtherWay
 from activities.heartbeats import beating
 from activities.pace import CredentialReplaced, PaceClosed
+from activities.rates import CampaignRates
 from activities.refusals import CredentialsRefused, MessageRefused
 from activities.senders import Sender, Senders
 from activities.stores import Stores
@@ -28,6 +32,10 @@ from workflows.stubs import BatchActivities, BatchInput, BatchResult
 KEEP_SECONDS = 5.0
 KEEP_CAMPAIGNS = 100
 
+# A pass that a slow rate makes longer gives its batch back. Its activity must not time out, for
+# then what is on the wire would be in doubt.
+PASS_SECONDS = 3_600.0
+
 log = structlog.get_logger()
 
 
@@ -37,6 +45,7 @@ class Batches(BatchActivities):
     def __init__(self, stores: Stores, senders: Senders) -> None:
         self._stores = stores
         self._senders = senders
+        self._rates = CampaignRates(stores.ledger)
         self._recent: dict[UUID, tuple[float, Campaign]] = {}
 
     @activity.defn(name="send_batch")
@@ -54,7 +63,7 @@ class Batches(BatchActivities):
         except (ClaimRefused, CampaignNotFound):
             return BatchResult(stopped=True)
         except PassEndedEarly as error:
-            raise _again("the worker stops; another takes the batch", "WORKER_STOPS") from error
+            raise _again("the batch goes on in another attempt", "PASS_ENDED") from error
         except CredentialReplaced as error:
             raise _again("the credential was replaced meanwhile", "CREDENTIAL_REPLACED") from error
         except MessageRefused as error:
@@ -96,15 +105,20 @@ class Batches(BatchActivities):
         notification = Notification(campaign.id, campaign.content, campaign.expires_at)
         way = None
         if other is not None:
+            # Of a message that its rate has let go already.
             way = OtherWay(other.provider.prepare(notification), other.pace)
+        rate = self._rates.find(key.project, key.campaign_id)
+        ends_at = time.monotonic() + PASS_SECONDS
+        on_wait = partial(end_wait, campaign, ends_at)
         return BatchPass(
             stores=self._stores,
             key=key,
             batch=batch,
             campaign=campaign,
             send=sender.provider.prepare(notification),
-            pace=sender.pace,
+            pace=RatedPace(rate, batch.lane, sender.pace, on_wait),
             other=way,
+            ends_at=ends_at,
         )
 
     async def _skip(self, key: BatchKey, batch: Batch) -> BatchResult:

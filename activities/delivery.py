@@ -1,6 +1,8 @@
 """One attempt's way through one batch: claim, send, record, until nothing is left to claim."""
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +37,12 @@ log = structlog.get_logger()
 
 
 class PassEndedEarly(Exception):
-    """The worker is being shut down. What was claimed is recorded; another takes the rest."""
+    """The worker is being shut down, or has had the batch for long. What was claimed is recorded;
+    another takes the rest."""
+
+
+class CampaignExpired(Exception):
+    """Nothing more of it is to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,10 @@ class Passed:
 
 @dataclass(slots=True)
 class BatchPass:
-    """One attempt at one batch. A second one takes up what has no row in the ledger."""
+    """One attempt at one batch. A second one takes up what has no row in the ledger.
+
+    `ends_at`: until when it may last, as `time.monotonic()` counts.
+    """
 
     stores: Stores
     key: BatchKey
@@ -57,6 +67,7 @@ class BatchPass:
     send: Send
     pace: Admission
     other: OtherWay | None = None
+    ends_at: float = math.inf
     claimed: int = 0
     owes: bool = False
     is_accepted: bool = False
@@ -69,15 +80,19 @@ class BatchPass:
         """
         self.claimed, self.owes = self.batch.claimed, self.batch.owes
         await self._take_up_lost()
-        while await self._take_turn():
-            pass
+        try:
+            while await self._take_turn():
+                pass
+        except CampaignExpired:
+            await self._expire()
         return await self._close()
 
     async def _take_turn(self) -> bool:
         """Send as many as the pace admits. False where nothing is left to send now."""
-        if activity.is_worker_shutdown():
-            raise PassEndedEarly
-        admitted = await self.pace.admit(CLAIM_SIZE)
+        end_wait(self.campaign, self.ends_at)
+        if (wanted := self._claimable()) == 0:
+            return False
+        admitted = await self.pace.admit(wanted)
         try:
             tokens = await self._claim(admitted)
         except BaseException:
@@ -87,6 +102,10 @@ class BatchPass:
         if tokens:
             await self._deliver_whole(tokens)
         return bool(tokens)
+
+    def _claimable(self) -> int:
+        """How many a claim could find: what is admitted beyond that is lost to a rate."""
+        return CLAIM_SIZE if self.owes else min(CLAIM_SIZE, self.batch.size - self.claimed)
 
     async def _take_up_lost(self) -> None:
         if self.claimed == 0:
@@ -99,9 +118,7 @@ class BatchPass:
 
     async def _claim(self, most: int) -> Sequence[ClaimedToken]:
         """What is owed and due, else the next of the batch; empty at its end."""
-        if _expired(self.campaign):
-            await self._expire()
-            return ()
+        end_if_expired(self.campaign)
         async with self.stores.ledger.connection() as conn:
             epoch = self.batch.epoch
             if self.owes and (
@@ -187,6 +204,22 @@ class BatchPass:
         return Passed(counts, owing)
 
 
+def end_wait(campaign: Campaign, ends_at: float = math.inf) -> None:
+    """Raise PassEndedEarly or CampaignExpired where nobody is to wait any more to send.
+
+    `ends_at`: until when the pass may last, as `time.monotonic()` counts.
+    """
+    if activity.is_worker_shutdown() or time.monotonic() > ends_at:
+        raise PassEndedEarly
+    end_if_expired(campaign)
+
+
+def end_if_expired(campaign: Campaign) -> None:
+    """Raise CampaignExpired where nothing more may be claimed."""
+    if campaign.expires_at is not None and campaign.expires_at <= datetime.now(UTC):
+        raise CampaignExpired
+
+
 async def close_batch(
     ledger_pool: LedgerPool, key: BatchKey, batch: Batch, reason: SkipReason
 ) -> None:
@@ -211,7 +244,3 @@ def _wanted(settlement: Settlement, tokens: Sequence[ClaimedToken]) -> Mapping[i
 def _target(token: ClaimedToken) -> Target:
     assert token.token is not None
     return Target(token.token_id, token.token)
-
-
-def _expired(campaign: Campaign) -> bool:
-    return campaign.expires_at is not None and campaign.expires_at <= datetime.now(UTC)

@@ -9,7 +9,7 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 
-from fanfare.db import campaigns, idempotency, partitions, projects, push_tests, segments
+from fanfare.db import campaignlists, idempotency, partitions, projects, push_tests, rates, segments
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign
 from fanfare.errors import TemporalUnavailable
@@ -37,7 +37,8 @@ class Upkeep(UpkeepActivities):
 
     @activity.defn(name="reconcile_campaigns")
     async def reconcile_campaigns(self) -> int:
-        """Start the workflow of every open campaign that has none. A second run finds none.
+        """Start the workflow of every open campaign that has none, and tell one what an operator
+        changed, where it was not told. A second run finds none.
 
         Such rows come from a crash between the row and the start, or from a Temporal service that
         lost its state. What a campaign sent before stays sent: the ledger knows.
@@ -61,6 +62,7 @@ class Upkeep(UpkeepActivities):
         async with self._database.transaction() as conn:
             await push_tests.delete_before(conn, now - KEEP_TESTS)
             await idempotency.delete_expired(conn)
+            await rates.forget_old(conn)
 
     @activity.defn(name="reconcile_refreshes")
     async def reconcile_refreshes(self) -> int:
@@ -95,14 +97,16 @@ class Upkeep(UpkeepActivities):
 
     async def _open_campaigns(self, before: datetime, last: UUID | None) -> Sequence[Campaign]:
         async with self._database.transaction() as conn:
-            return await campaigns.open_since(conn, before, after=last, limit=PAGE)
+            return await campaignlists.open_since(conn, before, after=last, limit=PAGE)
 
     async def _take_up(self, campaign: Campaign) -> bool:
-        """Whether it had to be started. One that cannot be is left for the next time."""
+        """Whether it had to be started, or told again what was changed. One that cannot be is left
+        for the next time."""
+        is_told = campaign.revision == campaign.heard_revision
         try:
-            if await starter.is_running(self._temporal, campaign.id):
+            if is_told and await starter.is_running(self._temporal, campaign.id):
                 return False
-            await starter.start(self._temporal, campaign)
+            await starter.follow(self._temporal, campaign)
         except TemporalUnavailable as error:
             log.warning("campaign_not_taken_up", campaign_id=str(campaign.id), why=error.message)
             return False

@@ -14,12 +14,14 @@ from api.requests import RequestLog
 from api.resources import Resources
 from api.routes import (
     campaigns,
+    controls,
     credentials,
     credentialtests,
     deliveries,
     health,
     imports,
     keys,
+    previews,
     projects,
     segments,
     testpushes,
@@ -54,7 +56,7 @@ _TAGS: Final = [
     {"name": "segments", "description": "Rules that name a part of the users."},
     {"name": "credentials", "description": "What APNs and FCM know us by."},
     {"name": "keys", "description": "Who may call this API."},
-    {"name": "projects", "description": "For operators."},
+    {"name": "projects", "description": "Settings of one's own; all of them for operators."},
     {"name": "health", "description": "For whatever watches the process."},
 ]
 
@@ -83,7 +85,18 @@ def create_app(resources: Resources) -> FastAPI:
 
 # In the order of the documentation; but the path of a user takes whatever others leave.
 _AT_BOTH_DOORS: Final[Sequence[tuple[str, str, Sequence[APIRouter]]]] = (
-    ("/push", "/push/campaigns", [campaigns.router, testpushes.router, deliveries.router]),
+    (
+        "/push",
+        "/push/campaigns",
+        [
+            campaigns.router,
+            controls.router,
+            testpushes.router,
+            previews.router,
+            deliveries.router,
+        ],
+    ),
+    ("/project", "/project", [projects.own_router]),
     ("/keys", "/keys", [keys.router]),
     ("/users", "/users", [tokens.router, users.router]),
     ("/import", "/import", [imports.router]),

@@ -1,6 +1,6 @@
 """What a campaign or a test push may say, and when: checked before anything is stored."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -20,9 +20,13 @@ from fanfare.payload import (
     payload_sizes,
     reserved_data_keys,
 )
+from fanfare.schedule import instant_of, last_instant
 
 # A timer further away than this is more likely a slip of the pen than a plan.
 FURTHEST_SCHEDULE = timedelta(days=5 * 365)
+
+# The island that is furthest ahead of UTC.
+_FIRST_CLOCK = timezone(timedelta(hours=14))
 
 
 def _read_instant(value: object) -> datetime | None:
@@ -54,8 +58,8 @@ ScheduledAt = Annotated[
     datetime | None,
     BeforeValidator(_read_instant),
     Field(
-        description="ISO 8601 with an offset, in the future. A campaign with a time is "
-        "`scheduled`, one without is a `draft`."
+        description="ISO 8601 with an offset, in the future, at most five years ahead. A campaign "
+        "with a time is `scheduled`, one without is a `draft`."
     ),
 ]
 
@@ -90,6 +94,23 @@ def check_schedule(scheduled_at: datetime | None, now: datetime) -> None:
         raise ScheduledAtInPast(f"scheduled_at has gone by; it is {now:%Y-%m-%dT%H:%M:%SZ} now.")
     if scheduled_at > now + FURTHEST_SCHEDULE:
         raise InvalidScheduledAt("scheduled_at is more than five years ahead.")
+
+
+def check_local_time(day: date, at: time, now: datetime) -> None:
+    """Raises ScheduledAtInPast where that time has passed everywhere, or InvalidScheduledAt."""
+    try:
+        last = last_instant(day, at)
+    except OverflowError as error:
+        raise InvalidScheduledAt("local_date is out of reach.") from error
+    if last <= now:
+        raise ScheduledAtInPast("local_date and local_time have gone by in every time zone.")
+    if last > now + FURTHEST_SCHEDULE:
+        raise InvalidScheduledAt("local_date is more than five years ahead.")
+
+
+def earliest_instant(day: date, at: time) -> datetime:
+    """Before that wall-clock time has come in any zone."""
+    return instant_of(day, at, _FIRST_CLOCK)
 
 
 def check_expiry(expires_at: datetime | None, begins_at: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Query, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.principals import Principal
 from api.resources import Resources, resources_of
 from fanfare.db.rows import MAX_PAGE, PageRequest
+from fanfare.ids import new_id
 from fanfare.models import ProjectCtx
 
 
@@ -29,10 +31,28 @@ async def _project(request: Request) -> ProjectCtx:
     return project
 
 
+async def _claim_id(request: Request) -> UUID:
+    """The id of what this request creates, a UUIDv7: its claim's where it has an Idempotency-Key,
+    else a fresh one.
+
+    An earlier run of the same request may have crashed after its commit and before its answer.
+    Whoever creates inserts with this id (or one derived from it) and `ON CONFLICT DO NOTHING`, and
+    answers with the row of that id where there is one, before it checks anything that may have
+    changed since, such as the time or the rows that the new one refers to.
+    """
+    claim_id = getattr(request.state, "claim_id", None)
+    if claim_id is None:
+        return new_id()
+    assert isinstance(claim_id, UUID)
+    return claim_id
+
+
 Deployment = Annotated[Resources, Depends(_resources)]
 Caller = Annotated[Principal, Depends(_principal)]
 # The project that the request is about: the key's, or the path's for an operator.
 Project = Annotated[ProjectCtx, Depends(_project)]
+# Of what the request creates; `_claim_id` says how to use it.
+ClaimId = Annotated[UUID, Depends(_claim_id)]
 
 
 async def _connection(project: Project, resources: Deployment) -> AsyncIterator[AsyncConnection]:

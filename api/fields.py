@@ -2,16 +2,15 @@
 
 import json
 import re
-import zoneinfo
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from fanfare.db.users import MAX_PROPERTIES_BYTES
 from fanfare.models import ProviderName
+from fanfare.schedule import known_timezones
 
 MAX_PROPERTIES_DEPTH = 10
 MAX_APNS_TOKEN = 200
@@ -22,6 +21,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 # BCP 47: a language, then subtags; `de`, `pt-BR`, `zh-Hant-TW`, `en-US-u-ca-buddhist`.
 _LOCALE = r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}$"
+_DATED = re.compile("[0-9]{4}-")
 _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 _VISIBLE = re.compile(r"[!-~]+")
 _APNS_DECORATION = str.maketrans("", "", " <>")
@@ -34,19 +34,14 @@ class Body(BaseModel):
 
 
 def _is_timezone(name: str) -> str:
-    if name not in _timezones():
+    if name not in known_timezones():
         raise ValueError("not an IANA time zone that this system knows")
     return name
 
 
-@cache
-def _timezones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
-
-
 def _must_be_text(value: object) -> object:
-    # pydantic reads numbers as seconds since 1970; a time without an offset would be a guess.
-    if not isinstance(value, str):
+    # pydantic reads numbers as seconds since 1970, in a text too; that would be a guess.
+    if not isinstance(value, str) or _DATED.match(value) is None:
         raise ValueError("must be an RFC 3339 time such as 2026-03-01T09:00:00Z")
     return value
 

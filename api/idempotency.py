@@ -1,32 +1,45 @@
 """Idempotency-Key: the same request twice is answered once.
 
 The claim is committed before the route runs and the answer after the route's own transaction, so
-a crash between leaves the claim to run out. Answers are sealed: some show a secret, once.
+a crash between leaves the claim to run out; then the same request takes it over, with its id, by
+which the route finds what the first run made. Answers are sealed: some show a secret, once.
+
+Who comes while the first run goes on waits for its answer, and holds no connection meanwhile.
 """
 
+import asyncio
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import orjson
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.bodies import MAX_BODY_BYTES, read_body
 from api.principals import NO_PROJECT, Principal
-from api.resources import Resources
+from api.resources import Resources, resources_of
 from fanfare.db import idempotency
 from fanfare.db.idempotency import Answer, Claim
 from fanfare.entities import SealedSecret
-from fanfare.errors import DatabaseUnavailable, FieldFault, InvalidInput
+from fanfare.errors import DatabaseUnavailable, FieldFault, IdempotencyKeyInUse, InvalidInput
+from fanfare.ids import new_id
 from fanfare.models import ProjectCtx
 from fanfare.sealing import KeyRing
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
+
+# How long a request waits for the answer to the one before it.
+PATIENCE = timedelta(seconds=10)
+# The first is about as long as a route takes.
+_SHORTEST_PAUSE = timedelta(milliseconds=50)
+_LONGEST_PAUSE = timedelta(milliseconds=400)
 
 _SHAPE = re.compile(r"[!-~]{1,255}")
 _log = structlog.get_logger()
@@ -40,26 +53,58 @@ async def run_once(
     *,
     principal: Principal,
     limit: int = MAX_BODY_BYTES,
+    patience: timedelta = PATIENCE,
 ) -> None:
     """Run `app` for the request, or send the answer that the same request had before.
 
-    `limit` is how many bytes its body may have.
+    `limit` is how many bytes its body may have, `patience` how long it may wait for the answer to
+    the same request that came before and goes on. While `app` runs, `request.state.claim_id` is
+    the id of its claim.
 
-    Refusals and failures are not kept: the key is free again, for when the cause is mended.
-    Raises RequestTooLarge, InvalidInput, IdempotencyKeyReused, IdempotencyKeyInUse or
-    DatabaseUnavailable.
+    Refusals and failures are not kept: the same request may come again, when the cause is mended.
+    Raises RequestTooLarge, InvalidInput, IdempotencyKeyReused, IdempotencyKeyInUse,
+    DatabaseUnavailable, or ClientDisconnect from a wait.
     """
     request = Request(scope, receive)
-    resources: Resources = request.app.state.resources
+    resources = resources_of(request)
     project = principal.project or NO_PROJECT
     body = await read_body(request.stream(), limit)
-    async with resources.database.project(project) as conn:
-        found = await idempotency.claim(conn, project, _key_of(request), _hash(request, body))
+    asked = _Asked(resources, project, _key_of(request), _hash(request, body))
+    found = await asked.claim_or_wait(receive, patience)
     if isinstance(found, Answer):
         await _replay(found, project, resources.key_ring)(scope, receive, send)
         return
+    request.state.claim_id = found.claim_id
     ledger = _Ledger(resources, project, found)
     await ledger.run(app, scope, _Replayable(body, receive), send)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with its key, before it is known whether it is the first."""
+
+    resources: Resources
+    project: ProjectCtx
+    key: str
+    request_hash: bytes
+
+    async def claim_or_wait(self, receive: Receive, patience: timedelta) -> Claim | Answer:
+        clock = asyncio.get_running_loop().time
+        until = clock() + patience.total_seconds()
+        for pause in _pauses():
+            try:
+                return await self._claim()
+            except IdempotencyKeyInUse:
+                if clock() + pause > until:
+                    raise _still_in_use(patience) from None
+            await _pause(receive, pause)
+        raise AssertionError("pauses never end")
+
+    async def _claim(self) -> Claim | Answer:
+        async with self.resources.database.project(self.project) as conn:
+            return await idempotency.claim(
+                conn, self.project, self.key, self.request_hash, new_id()
+            )
 
 
 @dataclass(slots=True)
@@ -106,12 +151,13 @@ class _Ledger:
         try:
             await app(scope, receive, answer)
         except BaseException:
-            await self._release()
+            await self._give_up(may_have_worked=True)
             raise
         if answer.status < 400:
             await self._store(answer)
         else:
-            await self._release()
+            # A 503 may be for a commit whose outcome was lost with the connection.
+            await self._give_up(may_have_worked=answer.status >= 500)
         for message in answer.messages:
             await send(message)
 
@@ -125,12 +171,45 @@ class _Ledger:
             # The work is done and the answer true; it is sent although it could not be kept.
             _log.warning("idempotent_answer_not_kept")
 
-    async def _release(self) -> None:
+    async def _give_up(self, *, may_have_worked: bool) -> None:
         try:
             async with self.resources.database.project(self.project) as conn:
-                await idempotency.release(conn, self.project, self.claim)
+                # What the run before it made is there, though this one was refused.
+                if may_have_worked or self.claim.is_takeover:
+                    await idempotency.unlock(conn, self.project, self.claim)
+                else:
+                    await idempotency.release(conn, self.project, self.claim)
         except DatabaseUnavailable:
-            _log.warning("idempotency_claim_not_released")
+            _log.warning("idempotency_claim_not_given_up")
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds, growing, without end."""
+    pause = _SHORTEST_PAUSE
+    while True:
+        yield pause.total_seconds()
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+async def _pause(receive: Receive, seconds: float) -> None:
+    """Wait, as long as the client does. Its body is read, so nothing but its leaving is to come.
+
+    Raises ClientDisconnect.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return
+    raise ClientDisconnect
+
+
+def _still_in_use(patience: timedelta) -> IdempotencyKeyInUse:
+    return IdempotencyKeyInUse(
+        "The first request with this Idempotency-Key still has no answer, after a wait of "
+        f"{patience.total_seconds():g} s. Send the same request again later."
+    )
 
 
 def _key_of(request: Request) -> str:

@@ -22,11 +22,12 @@ class RouteWithoutScope(Exception):
 class GuardedRoute(APIRoute):
     """A route that admits whoever its `requires(...)` names, before it reads a byte of the body.
 
-    A POST with an Idempotency-Key runs once.
+    A POST with an Idempotency-Key runs once; `key_patience` is how long others wait for its answer.
     """
 
     runs_once = True
     max_body_bytes = MAX_BODY_BYTES
+    key_patience = idempotency.PATIENCE
 
     def __init__(
         self,
@@ -52,9 +53,14 @@ class GuardedRoute(APIRoute):
         principal = await self.requirement.check(request)
         refuse_encoded(request.headers)
         if self._is_keyed(request):
-            run = super().handle
             await idempotency.run_once(
-                run, scope, receive, send, principal=principal, limit=self.max_body_bytes
+                super().handle,
+                scope,
+                receive,
+                send,
+                principal=principal,
+                limit=self.max_body_bytes,
+                patience=self.key_patience,
             )
         else:
             await super().handle(scope, receive, send)
@@ -99,7 +105,8 @@ async def _idempotency_key(
         str | None,
         Header(
             alias=idempotency.HEADER,
-            description="Makes a repetition safe: the same request again gets the same answer.",
+            description="Makes a repetition safe: the same request again gets the same answer. "
+            "While the first one runs, it waits: ten seconds, then 409 IDEMPOTENCY_KEY_IN_USE.",
         ),
     ] = None,
 ) -> None:

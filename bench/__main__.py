@@ -6,12 +6,13 @@ c. The same with 1,000,000.
 d. bench.workers: one worker against two, 50 ms away from the provider.
 e. bench.api: how quickly the API answers while a campaign is sent.
 f. bench.segments: previews, refresh and freezing over a million users.
+g. bench.rates: whether a campaign's rate holds over two workers, and what it costs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from bench import api, pipeline, records, segments, transport, workers
+from bench import api, pipeline, rates, records, segments, transport, workers
 from bench.records import Line
 
 BENCHMARKS: Mapping[str, Callable[[], Sequence[Line]]] = {
@@ -21,6 +22,7 @@ BENCHMARKS: Mapping[str, Callable[[], Sequence[Line]]] = {
     "d. One worker against two, 50 ms away": partial(workers.run, workers.Load()),
     "e. The API while 200,000 are sent": partial(api.run, 200_000),
     "f. Segments over 1,000,000 users": partial(segments.run, plans=True),
+    "g. A rate over two workers": partial(rates.run, rates.Load()),
 }
 
 

@@ -3,22 +3,25 @@
 Times are aware and in UTC. `models.py` holds the closed sets and the values without identity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from uuid import UUID
 
 from fanfare.models import (
     CampaignStatus,
     Content,
+    DeliveryMode,
     DeliveryStatus,
     Environment,
     Lane,
     OnUnknown,
+    PastPolicy,
     Platform,
     ProviderName,
 )
+from fanfare.schedule import DeliveryWindow
 
 
 class Scope(StrEnum):
@@ -38,8 +41,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Project:
+    """`timezone` is for users without one; `rate_limit` is messages per minute of all its campaigns
+    together; `confirm_above` how many devices a campaign may have without a confirmation."""
+
     id: UUID
     name: str
+    timezone: str
+    rate_limit: int | None
+    confirm_above: int | None
     created_at: datetime
     updated_at: datetime
 
@@ -177,6 +186,31 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """When a campaign goes out. `scheduled_at` belongs to the mode `instant`; `local_date` and
+    `local_time`, wall-clock, to `local_time`. Without either it waits to be sent by hand."""
+
+    scheduled_at: datetime | None = None
+    delivery_mode: DeliveryMode = DeliveryMode.INSTANT
+    local_date: date | None = None
+    local_time: time | None = None
+    timezone_fallback: str = "UTC"
+    past_policy: PastPolicy = PastPolicy.SKIP
+    window: DeliveryWindow | None = None
+    max_lateness: timedelta = timedelta(hours=1)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it says when."""
+        return self.scheduled_at is not None or self.delivery_mode is DeliveryMode.LOCAL_TIME
+
+    @property
+    def is_bucketed(self) -> bool:
+        """Whether it goes out to some at another moment than to others, or not at every hour."""
+        return self.window is not None or self.delivery_mode is DeliveryMode.LOCAL_TIME
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     id: UUID
     project_id: UUID
@@ -184,15 +218,36 @@ class Campaign:
     content: Content
     segment_id: str | None
     status: CampaignStatus
-    scheduled_at: datetime | None
+    timing: Timing
+    rate_limit: int | None
     expires_at: datetime | None
     on_unknown: OnUnknown
     paused_at: datetime | None
+    begun_at: datetime | None
     sent_at: datetime | None
     cancelled_at: datetime | None
+    settled_at: datetime | None
+    armed_at: datetime | None
+    revision: int
+    heard_revision: int
+    claim_id: UUID | None
     created_at: datetime
     updated_at: datetime
     failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A part of a campaign's audience that has a turn of its own: the users of some time zones, of
+    all where `timezones` is None. Its messages may go out from `opens_at` up to `closes_at`, now or
+    next."""
+
+    number: int
+    timezones: Sequence[str] | None
+    fires_at: datetime
+    opens_at: datetime
+    closes_at: datetime | None
+    frozen_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,30 @@ class CampaignAlreadyScheduled(FanfareError):
     """The campaign waits for its own time."""
 
 
+class CampaignNotEditable(FanfareError):
+    """It is on its way, or has ended."""
+
+
+class CampaignNotPausable(FanfareError):
+    """There is nothing to pause: it has not been scheduled or sent, or it has ended."""
+
+
+class CampaignNotResumable(FanfareError):
+    """There is nothing to resume."""
+
+
+class CampaignNotCancellable(FanfareError):
+    """There is nothing to cancel: it has not been scheduled or sent, or it has ended."""
+
+
+class ConfirmationRequired(FanfareError):
+    """The project wants to see a confirmation for an audience of this size, and none fits."""
+
+
+class AudienceChanged(FanfareError):
+    """The audience is not what was confirmed."""
+
+
 class SegmentExists(FanfareError):
     """The chosen segment id is taken."""
 

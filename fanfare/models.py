@@ -87,6 +87,20 @@ class OnUnknown(StrEnum):
     SKIP = "skip"
 
 
+class DeliveryMode(StrEnum):
+    """`instant`: at one moment. `local_time`: at one wall-clock time, in each user's own zone."""
+
+    INSTANT = "instant"
+    LOCAL_TIME = "local_time"
+
+
+class PastPolicy(StrEnum):
+    """What becomes of users in whose zone the campaign's local time had passed already."""
+
+    SKIP = "skip"
+    SEND_NOW = "send_now"
+
+
 class DeliveryStatus(StrEnum):
     """The final states of a delivery. `sent` means accepted by Apple or Google, never delivered."""
 
@@ -105,6 +119,7 @@ class SkipReason(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     NO_CREDENTIAL = "no_credential"
+    PAST = "past"
 
 
 class ErrorCode(StrEnum):

@@ -2,52 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from datetime import timedelta
-from functools import reduce
+from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError
 
-from fanfare.models import CampaignStatus, Lane
-from workflows import queues
+from fanfare.models import CampaignStatus
 from workflows.attributes import STATUS
-from workflows.canary import CANARY_PATIENCE, looks_wrong, wrong_credential
-from workflows.endings import ending_of, failure_of
-from workflows.progress import CampaignInput, LaneProgress, Progress, table
+from workflows.buckets import Buckets
+from workflows.control import Control
+from workflows.endings import ending_of, missed
+from workflows.fanout import HEARTBEAT, RETRY, totals
+from workflows.progress import CampaignInput, table
 from workflows.stubs import (
-    Audience,
-    BatchActivities,
-    BatchInput,
     BatchResult,
+    BeginInput,
     CampaignActivities,
     CampaignKey,
     EndInput,
-    LaneRange,
 )
 
-# Batches in flight per lane. From about ten on an activity costs half of what it costs alone, and
-# a hundred bring nothing more.
-WINDOW = 16
-
-# Batches at once per lane that are returned to for what they owe: fresh ones are not starved.
-SWEPT_AT_ONCE = 4
-
 SHORT = timedelta(seconds=30)
-# One pass of a batch: however long the provider, or our own pace, holds it back.
-BATCH_PASS = timedelta(hours=2)
-# A worker that is gone is noticed by its silence.
-HEARTBEAT = timedelta(seconds=15)
 LONG = timedelta(hours=1)
 
 EndActivity = Callable[[CampaignActivities, EndInput], Awaitable[None]]
-
-RETRY = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
-    backoff_coefficient=2.0,
-    maximum_interval=timedelta(seconds=60),
-)
 
 
 @workflow.defn(name="PushCampaign")
@@ -59,200 +37,150 @@ class PushCampaign:
 
     @workflow.init
     def __init__(self, campaign: CampaignInput) -> None:
-        self._campaign = campaign
         self._key = CampaignKey(project_id=campaign.project_id, campaign_id=campaign.campaign_id)
-        self._cancelled = False
-        self._failure: ApplicationError | None = None
-        self._fan_out: asyncio.Future[list[None]] | None = None
-        self._audience = campaign.progress.audience if campaign.progress else None
-        self._lanes = dict(campaign.progress.lanes) if campaign.progress else {}
+        self._control = Control(campaign)
+        self._buckets = Buckets(self._key, self._control, campaign, show=self._show_counts)
+        self._is_begun = campaign.progress is not None or bool(campaign.buckets)
 
     @workflow.run
     async def run(self, _: CampaignInput) -> str:
         """How it ended, in a word for the Temporal UI."""
-        try:
-            await self._wait_until_due()
-            if not self._cancelled and not await self._begin():
-                return "nothing to send"
-            if not self._cancelled:
-                await self._send(self._audience or await self._freeze())
-            if not self._stopping:
-                self._continue_if_unsent()
-                return await self._finish()
-        except ActivityError as error:
-            self._note(error)
-        except asyncio.CancelledError:
-            # An operator's cancel in the Temporal UI means what the signal means.
-            self._cancelled = True
-        return await self._stop()
+        following = asyncio.ensure_future(self._follow())
+        ended = await self._live()
+        # Whoever changed the row as this came to its end, and sent it again, is followed too.
+        if self._control.is_changed or self._control.is_reopened:
+            workflow.continue_as_new(CampaignInput(**dict(self._key), must_look=True))
+        following.cancel()
+        return ended
 
     @workflow.signal
     def cancel(self) -> None:
         """Send nothing more. What is on the wire is waited for."""
-        self._cancelled = True
+        self._control.is_cancelled = True
+
+    @workflow.signal
+    def changed(self) -> None:
+        """Look at the row: something was changed there. It may come once too often."""
+        self._control.ask()
 
     @workflow.query
     def counts(self) -> BatchResult:
         """Outcomes of the batches that are done."""
-        return reduce(
-            BatchResult.plus, [lane.counts for lane in self._lanes.values()], BatchResult()
-        )
+        return totals(self._buckets.fan_outs)
 
-    @property
-    def _stopping(self) -> bool:
-        return self._cancelled or self._failure is not None
+    async def _live(self) -> str:
+        try:
+            while not self._is_begun and not self._control.is_stopping:
+                await self._wait_until_due()
+                await self._begin()
+            if not self._control.is_stopping:
+                await self._buckets.send()
+            if not self._control.is_stopping:
+                self._continue_if_unsent()
+                await self._finish()
+                # Who cancels it as it finishes has the last word: the row does not become `sent`.
+                if not self._control.is_cancelled:
+                    return CampaignStatus.SENT
+        except ActivityError as error:
+            self._control.note(error)
+        except asyncio.CancelledError:
+            # An operator's cancel in the Temporal UI means what the signal means.
+            self._control.is_cancelled = True
+        if self._control.over is not None:
+            await self._buckets.rest()
+            return self._control.over
+        return await self._stop()
+
+    async def _follow(self) -> None:
+        """Look at the row whenever it may have been changed."""
+        while True:
+            await workflow.wait_condition(lambda: self._control.is_changed)
+            upto = self._control.questions()
+            standing = await workflow.execute_activity_method(
+                CampaignActivities.look,
+                self._key,
+                start_to_close_timeout=SHORT,
+                retry_policy=RETRY,
+                summary="look at the campaign",
+            )
+            self._control.hear(standing, upto=upto)
+            self._show_counts()
 
     async def _wait_until_due(self) -> None:
-        due = self._campaign.scheduled_at
-        if due is None or due <= workflow.now():
-            return
-        self._show(CampaignStatus.SCHEDULED, f"Waiting until {due:%Y-%m-%d %H:%M:%S} UTC.")
-        try:
-            await workflow.wait_condition(
-                lambda: self._cancelled,
-                timeout=due - workflow.now(),
-                timeout_summary="scheduled_at",
-            )
-        except TimeoutError:
-            # A new run, so that a wait of a month does not bind today's code for sending.
-            workflow.continue_as_new(self._campaign)
+        """Return when the time has come, whichever it is by then, or when it never will."""
+        while True:
+            await workflow.wait_condition(self._is_told)
+            if self._control.is_stopping:
+                return
+            due = await self._due()
+            if self._control.is_changed or self._buckets.is_plan_old:
+                continue
+            if due is None or due <= workflow.now():
+                self._fail_if_missed(due)
+                return
+            self._show(CampaignStatus.SCHEDULED, f"Waiting until {due:%Y-%m-%d %H:%M:%S} UTC.")
+            try:
+                await workflow.wait_condition(
+                    lambda: self._control.is_stopping or self._control.is_changed,
+                    timeout=due - workflow.now(),
+                    timeout_summary="scheduled_at",
+                )
+            except TimeoutError:
+                # A new run, so that a wait of a month does not bind today's code for sending.
+                workflow.continue_as_new(self._control.carried())
 
-    async def _begin(self) -> bool:
-        """Whether there is something to send: the row may be gone, or ended by another hand."""
-        if self._audience is not None:
-            return True
+    async def _due(self) -> datetime | None:
+        if not self._control.campaign.is_bucketed:
+            self._buckets.forget_plan()
+            return self._control.campaign.scheduled_at
+        await self._buckets.plan()
+        return self._buckets.first_opening()
+
+    def _fail_if_missed(self, due: datetime | None) -> None:
+        """A campaign that wakes long after its time would surprise people.
+
+        One that was paused over its time goes when it is resumed: that is somebody's wish. One
+        that has begun has missed nothing, whoever takes it up again.
+        """
+        patience = self._control.campaign.max_lateness
+        is_excused = self._control.campaign.is_paused or self._buckets.is_begun
+        if due is None or patience is None or is_excused:
+            return
+        if workflow.now() - due > patience:
+            self._control.fail(missed(due, patience))
+
+    async def _begin(self) -> None:
+        """Make it `sending`, unless the row says otherwise: it is what counts."""
+        due = self._control.campaign.scheduled_at
+        await workflow.wait_condition(self._may_begin)
+        # It may have been moved while it was paused.
+        if self._control.is_stopping or self._control.campaign.scheduled_at != due:
+            return
         self._show(CampaignStatus.SENDING, "Freezing the audience.")
         begun = await workflow.execute_activity_method(
             CampaignActivities.begin,
-            self._key,
+            BeginInput(**dict(self._key), revision=self._control.campaign.revision),
             start_to_close_timeout=SHORT,
             retry_policy=RETRY,
             summary="begin",
         )
-        return begun.to_send
+        self._is_begun = begun.to_send
+        if begun.standing is not None:
+            self._control.take_over(begun.standing)
+        elif not begun.to_send:
+            self._control.over = "nothing to send"
 
-    async def _freeze(self) -> Audience:
-        return await workflow.execute_activity_method(
-            CampaignActivities.freeze_audience,
-            self._key,
-            start_to_close_timeout=LONG,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=RETRY,
-            summary="freeze audience",
-        )
+    def _is_told(self) -> bool:
+        return self._control.is_stopping or not self._control.is_changed
 
-    async def _send(self, audience: Audience) -> None:
-        """Return when every batch has ended that this run has room for, or when it must stop."""
-        self._audience = audience
-        for lane in audience.lanes:
-            self._lanes.setdefault(lane.lane, LaneProgress(next=lane.first))
-        workflow.set_current_details(self._table())
-        sending = asyncio.ensure_future(
-            asyncio.gather(*(self._send_lane(lane) for lane in audience.lanes))
-        )
-        self._fan_out = sending
-        await workflow.wait_condition(lambda: self._stopping or sending.done())
-
-    async def _send_lane(self, lane: LaneRange) -> None:
-        """The canary by itself, then the window's slots, and beside them what is owed."""
-        if self._lanes[lane.lane].next == lane.first:
-            await self._send_canary(lane)
-        slots = asyncio.gather(*(self._slot(lane) for _ in range(WINDOW)))
-        await self._sweep(lane.lane, slots)
-        await slots
-
-    async def _send_canary(self, lane: LaneRange) -> None:
-        """The first batch alone; again where it comes back undecided, to be tried soon.
-
-        So with a credential that is not refused before a second connection confirms it.
-        """
-        await self._send_next(lane)
-        progress = self._lanes[lane.lane]
-        while not self._resting and progress.is_undecided(workflow.now() + CANARY_PATIENCE):
-            # Campaigns that began before this rule go on with the rest.
-            if not workflow.patched("ask-canary-again"):
-                return
-            await self._wait_for_first_due(progress)
-            await self._send_due(lane.lane)
-
-    async def _slot(self, lane: LaneRange) -> None:
-        while not self._resting and self._lanes[lane.lane].next < lane.end:
-            await self._send_next(lane)
-
-    async def _sweep(self, lane: Lane, slots: "asyncio.Future[list[None]]") -> None:
-        """Return to batches that owe messages, when the first of these is due."""
-        progress = self._lanes[lane]
-
-        def is_worth_a_look() -> bool:
-            return self._resting or bool(progress.owing) or slots.done()
-
-        while not self._resting and (progress.owing or not slots.done()):
-            await workflow.wait_condition(is_worth_a_look)
-            await self._wait_for_first_due(progress)
-            await self._send_due(lane)
-
-    async def _send_due(self, lane: Lane) -> None:
-        if not self._resting:
-            due = self._lanes[lane].due_by(workflow.now())[:SWEPT_AT_ONCE]
-            await asyncio.gather(*(self._send_batch(lane, number) for number in due))
-
-    async def _wait_for_first_due(self, progress: LaneProgress) -> None:
-        first = progress.first_due()
-        if first is not None and first > workflow.now():
-            with suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: self._resting or progress.first_due() != first,
-                    timeout=first - workflow.now(),
-                    timeout_summary="owed messages are due",
-                )
-
-    @property
-    def _resting(self) -> bool:
-        """Whether to begin nothing more in this run."""
-        return self._stopping or workflow.info().is_continue_as_new_suggested()
-
-    async def _send_next(self, lane: LaneRange) -> None:
-        progress = self._lanes[lane.lane]
-        number = progress.next
-        progress.next = number + 1
-        await self._send_batch(lane.lane, number)
-
-    async def _send_batch(self, lane: Lane, number: int) -> None:
-        """Have a batch sent, and see what its outcomes say about the whole."""
-        before = self._lanes[lane].owing.pop(number, BatchResult())
-        try:
-            result = await workflow.execute_activity_method(
-                BatchActivities.send_batch,
-                BatchInput(**dict(self._key), number=number),
-                task_queue=queues.of_lane(lane),
-                start_to_close_timeout=BATCH_PASS,
-                heartbeat_timeout=HEARTBEAT,
-                retry_policy=RETRY,
-                summary=f"{lane} batch {number}",
-            )
-        except ActivityError as error:
-            self._note(error)
-            return
-        if result.stopped:
-            return
-        progress = self._lanes[lane]
-        progress.counts = progress.counts.plus(result.minus(before))
-        if result.owed:
-            progress.owing[number] = result
-        workflow.set_current_details(self._table())
-        if looks_wrong(progress.counts):
-            self._failure = self._failure or wrong_credential(lane)
+    def _may_begin(self) -> bool:
+        return self._control.is_stopping or not self._control.is_held
 
     def _continue_if_unsent(self) -> None:
-        assert self._audience is not None
-        if any(
-            self._lanes[lane.lane].next < lane.end or self._lanes[lane.lane].owing
-            for lane in self._audience.lanes
-        ):
-            progress = Progress(audience=self._audience, lanes=self._lanes)
-            workflow.continue_as_new(self._campaign.model_copy(update={"progress": progress}))
+        if self._buckets.is_unsent:
+            workflow.continue_as_new(self._buckets.carried())
 
-    async def _finish(self) -> str:
+    async def _finish(self) -> None:
         await workflow.execute_activity_method(
             CampaignActivities.finish,
             self._key,
@@ -262,14 +190,12 @@ class PushCampaign:
             summary="finish",
         )
         self._show(CampaignStatus.SENT, self._table())
-        return CampaignStatus.SENT
 
     async def _stop(self) -> str:
         """Flip the status, which refuses every further claim; wait for what runs; close."""
-        ending = ending_of(self._key, self._failure)
+        ending = ending_of(self._key, self._control.failure)
         await self._end(CampaignActivities.stop, ending, "stop")
-        if self._fan_out is not None:
-            await self._fan_out
+        await self._buckets.rest()
         await self._end(CampaignActivities.close, ending, "close")
         self._show(ending.status, f"{ending.failure_message or ''}\n\n{self._table()}")
         return ending.status
@@ -284,17 +210,16 @@ class PushCampaign:
             summary=summary,
         )
 
-    def _note(self, error: ActivityError) -> None:
-        """Remember why the campaign cannot go on; the first reason stands."""
-        if is_cancelled_exception(error):
-            self._cancelled = True
-        elif self._failure is None:
-            self._failure = failure_of(error)
-
     def _show(self, status: CampaignStatus, details: str) -> None:
         workflow.upsert_search_attributes([STATUS.value_set(status)])
         workflow.set_current_details(details.strip())
 
+    def _show_counts(self) -> None:
+        paused = "Paused.\n\n" if self._control.campaign.is_paused else ""
+        workflow.set_current_details(f"{paused}{self._table()}")
+
     def _table(self) -> str:
         """Progress as Markdown, for the workflow's page in the Temporal UI. Costs no event."""
-        return "" if self._audience is None else table(self._audience, self.counts())
+        fan_outs = self._buckets.fan_outs
+        size = sum(fan_out.size for fan_out in fan_outs.values())
+        return table(size, totals(fan_outs)) if fan_outs else ""

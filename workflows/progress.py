@@ -1,12 +1,13 @@
 """What a campaign's run is given, and what it hands to the next when it continues as new."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fanfare.models import Lane
-from workflows.stubs import Audience, BatchResult
+from workflows.stubs import Audience, BatchResult, Standing
 
 
 class LaneProgress(BaseModel):
@@ -31,7 +32,7 @@ class LaneProgress(BaseModel):
 
 
 class Progress(BaseModel):
-    """What a run hands to the next when it continues as new."""
+    """How far a frozen audience is: what a run hands to the next when it continues as new."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,22 +41,51 @@ class Progress(BaseModel):
 
 
 class CampaignInput(BaseModel):
-    """Which campaign, and when. A run that continues another carries its progress."""
+    """Which campaign, and when. A run that continues another carries its progress.
+
+    The row is the word: what is said here of time and pause is what the row said last.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     project_id: UUID
     campaign_id: UUID
     scheduled_at: datetime | None = None
+    is_bucketed: bool = False
+    max_lateness: timedelta | None = None
+    revision: int | None = None
+    is_paused: bool = False
+    # Whether the row may say something else by now.
+    must_look: bool = False
+    # Of the one bucket of a campaign that goes out to all at once.
     progress: Progress | None = None
+    # Of the others, by number.
+    buckets: dict[int, Progress] = Field(default_factory=dict)
+
+    def heard(self, standing: Standing) -> "CampaignInput":
+        """With what the row says now."""
+        return self.model_copy(
+            update={
+                "scheduled_at": standing.scheduled_at,
+                "is_bucketed": standing.is_bucketed,
+                "max_lateness": standing.max_lateness,
+                "revision": standing.revision,
+                "is_paused": standing.is_paused,
+            }
+        )
+
+    def all_progress(self) -> Mapping[int, Progress]:
+        """The progress of each bucket that was frozen, by number."""
+        whole = {} if self.progress is None else {0: self.progress}
+        return {**whole, **self.buckets}
 
 
-def table(audience: Audience, counts: BatchResult) -> str:
+def table(size: int, counts: BatchResult) -> str:
     """The counts as Markdown, in one row."""
     final = counts.sent + counts.failed + counts.skipped + counts.unknown
     return (
         "| audience | sent | failed | skipped | unknown | in batches not done |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
-        f"| {audience.size:,} | {counts.sent:,} | {counts.failed:,} "
-        f"| {counts.skipped:,} | {counts.unknown:,} | {audience.size - final:,} |"
+        f"| {size:,} | {counts.sent:,} | {counts.failed:,} "
+        f"| {counts.skipped:,} | {counts.unknown:,} | {size - final:,} |"
     )

@@ -15,11 +15,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fanfare.entities import Campaign
 from fanfare.errors import WorkerUnavailable
+from fanfare.models import CampaignStatus, DeliveryMode, PastPolicy
 from fanfare.temporal import CALL_TIMEOUT, answering
 from workflows import attributes, queues
 from workflows.campaign import PushCampaign
 from workflows.progress import CampaignInput
-from workflows.stubs import TestKey
+from workflows.stubs import Standing, TestKey
 from workflows.testpush import SendTestPush
 
 # Longer than a provider may take to answer one message (15 s), shorter than a client waits.
@@ -31,29 +32,55 @@ def workflow_id(campaign_id: UUID) -> str:
     return f"push-campaign-{campaign_id}"
 
 
+def standing_of(campaign: Campaign, *, is_bucketed: bool) -> Standing:
+    """What the workflow is told of the row.
+
+    One that is being sent has no time to wait for, or to be late for, whatever it was. Who would
+    rather be late than silent, in local time, is never too late.
+    """
+    timing = campaign.timing
+    is_waiting = campaign.status is CampaignStatus.SCHEDULED
+    is_local = timing.delivery_mode is DeliveryMode.LOCAL_TIME
+    is_patient = is_local and timing.past_policy is PastPolicy.SEND_NOW
+    return Standing(
+        status=campaign.status,
+        is_paused=campaign.paused_at is not None,
+        revision=campaign.revision,
+        scheduled_at=timing.scheduled_at if is_waiting else None,
+        is_bucketed=is_bucketed,
+        max_lateness=None if is_patient else timing.max_lateness,
+    )
+
+
 async def start(client: Client, campaign: Campaign) -> None:
     """Start the campaign's workflow. One that runs already is left to run.
 
     Raises TemporalUnavailable, where it may have been started all the same: whoever undoes the
     row must make sure that no workflow has begun on it.
     """
+    await _start(client, campaign)
+
+
+async def follow(client: Client, campaign: Campaign) -> None:
+    """Have the campaign's workflow look at the row; where none runs, one is started that does.
+
+    Also one that is about to end looks once more. Raises TemporalUnavailable.
+    """
+    await _start(client, campaign, signal="changed")
+
+
+async def tell_removed(client: Client, campaign_id: UUID) -> None:
+    """Have the workflow of a campaign that is gone end. Where none runs, nothing happens.
+
+    Raises TemporalUnavailable.
+    """
+    handle = client.get_workflow_handle(workflow_id(campaign_id))
     async with answering():
-        await client.start_workflow(
-            PushCampaign.run,
-            CampaignInput(
-                project_id=campaign.project_id,
-                campaign_id=campaign.id,
-                scheduled_at=campaign.scheduled_at,
-            ),
-            id=workflow_id(campaign.id),
-            task_queue=queues.MAIN,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            # A failed campaign that is sent again is a second run under the same id.
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            static_summary=_summary(campaign),
-            search_attributes=_search_attributes(campaign),
-            rpc_timeout=CALL_TIMEOUT,
-        )
+        try:
+            await handle.signal(PushCampaign.changed, rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
 
 async def is_running(client: Client, campaign_id: UUID) -> bool:
@@ -84,6 +111,29 @@ async def send_test(client: Client, project_id: UUID, test_id: UUID) -> None:
             await asyncio.wait_for(handle.result(), TEST_TIMEOUT.total_seconds())
         except (TimeoutError, WorkflowFailureError) as error:
             raise WorkerUnavailable("No worker sent the test push in time.") from error
+
+
+async def _start(client: Client, campaign: Campaign, *, signal: str | None = None) -> None:
+    async with answering():
+        await client.start_workflow(
+            PushCampaign.run,
+            _input(campaign),
+            id=workflow_id(campaign.id),
+            task_queue=queues.MAIN,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            # A failed campaign that is sent again is a second run under the same id.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            start_signal=signal,
+            static_summary=_summary(campaign),
+            search_attributes=_search_attributes(campaign),
+            rpc_timeout=CALL_TIMEOUT,
+        )
+
+
+def _input(campaign: Campaign) -> CampaignInput:
+    """What the row says."""
+    standing = standing_of(campaign, is_bucketed=campaign.timing.is_bucketed)
+    return CampaignInput(project_id=campaign.project_id, campaign_id=campaign.id).heard(standing)
 
 
 def _summary(campaign: Campaign) -> str:

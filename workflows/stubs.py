@@ -5,7 +5,7 @@ counts, because all of it is kept in the workflow's history: never a token, titl
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -27,10 +27,55 @@ class CampaignKey(Message):
     campaign_id: UUID
 
 
+class Standing(Message):
+    """What the campaign's row says. `status` is None where the row is gone."""
+
+    status: CampaignStatus | None = None
+    is_paused: bool = False
+    revision: int = 0
+    scheduled_at: datetime | None = None
+    is_bucketed: bool = False
+    max_lateness: timedelta | None = None
+
+
+class BeginInput(CampaignKey):
+    """A campaign whose time has come, by this revision of its row."""
+
+    revision: int | None = None
+
+
 class Begun(Message):
-    """Whether there is anything to send."""
+    """Whether there is anything to send now; where there is not, what the row says."""
 
     to_send: bool
+    standing: Standing | None = None
+
+
+class BucketTimes(Message):
+    """When a bucket's messages may go out, now or next: from `opens_at` up to `closes_at`."""
+
+    number: int
+    opens_at: datetime
+    closes_at: datetime | None = None
+    is_frozen: bool = False
+
+
+class Plan(Message):
+    """The buckets that have something to send, or may have. The rest is done, or past.
+
+    `revision` is that of the row by which they were planned; None where it is gone. `is_begun`:
+    whether the audience of any of the campaign's buckets was frozen.
+    """
+
+    buckets: Sequence[BucketTimes]
+    revision: int | None = None
+    is_begun: bool = False
+
+
+class FreezeInput(CampaignKey):
+    """Whose audience is to be frozen: a bucket's."""
+
+    bucket: int = 0
 
 
 class LaneRange(Message):
@@ -140,12 +185,20 @@ class SegmentCounts(Message):
 class CampaignActivities:
     """What concerns a campaign as a whole. Task queue: `queues.MAIN`."""
 
+    @activity.defn(name="look_at_campaign")
+    async def look(self, key: CampaignKey) -> Standing:
+        raise NotImplementedError
+
+    @activity.defn(name="plan_campaign")
+    async def plan(self, key: CampaignKey) -> Plan:
+        raise NotImplementedError
+
     @activity.defn(name="begin_campaign")
-    async def begin(self, key: CampaignKey) -> Begun:
+    async def begin(self, begin: BeginInput) -> Begun:
         raise NotImplementedError
 
     @activity.defn(name="freeze_audience")
-    async def freeze_audience(self, key: CampaignKey) -> Audience:
+    async def freeze_audience(self, freeze: FreezeInput) -> Audience:
         raise NotImplementedError
 
     @activity.defn(name="stop_campaign")

@@ -10,17 +10,21 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import StreamingResponse
+from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from api.dependencies import Connection, Deployment, Paging, Project
+from api.dependencies import Caller, Connection, Deployment, Paging, Project
 from api.envelopes import Listing, documented_errors
 from api.principals import requires
 from api.routing import GuardedRoute
-from fanfare.db import campaigns, deliveries
+from fanfare.db import campaigns, deliveries, explanations, users
 from fanfare.db.deliveries import DeliveryFilter
 from fanfare.db.engine import Database
 from fanfare.db.rows import PageRequest
 from fanfare.entities import Delivery, Scope
+from fanfare.errors import FieldFault, InvalidInput, UserNotFound
+from fanfare.explanations.facts import MEANINGS, Explanation
 from fanfare.models import DeliveryStatus, ErrorCode, ProjectCtx
 
 router = APIRouter(route_class=GuardedRoute, tags=["campaigns"])
@@ -32,35 +36,74 @@ LINES_AT_ONCE = 2_000
 _NDJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
-def _delivery_filter(
+_EXPLANATION = """
+Why the user got the message, or did not, also where it was not in the audience. Null without
+`app_user_id` or `external_id`, and for keys that may not read the audience (`audience:read`).
+`rule` is the segment's rule with an answer at each condition, of `evaluated_at`: `frozen` rules are
+those that the audience was chosen by, `current` ones the segment's present rules. `verdict` is:
+
+"""
+
+
+class DeliveryListing(Listing[Delivery]):
+    """A page of the ledger."""
+
+    explanation: Explanation | None = Field(
+        description=_EXPLANATION
+        + "\n".join(f"* `{verdict}`: {meaning}" for verdict, meaning in MEANINGS.items())
+    )
+
+
+async def _delivery_filter(
+    conn: Connection,
+    project: Project,
     status: DeliveryStatus | None = None,
     error_code: ErrorCode | None = None,
-    app_user_id: UUID | None = None,
+    app_user_id: Annotated[UUID | None, Query(description="With an `explanation`.")] = None,
+    external_id: Annotated[
+        str | None, Query(description="Your own id of the user, instead of `app_user_id`.")
+    ] = None,
 ) -> DeliveryFilter:
-    return DeliveryFilter(status, error_code, app_user_id)
+    if external_id is None:
+        return DeliveryFilter(status, error_code, app_user_id)
+    if app_user_id is not None:
+        fault = FieldFault("query.external_id", "not together with app_user_id")
+        raise InvalidInput("Name the user by app_user_id or by external_id, not by both.", [fault])
+    return DeliveryFilter(status, error_code, await _id_of(conn, project, external_id))
+
+
+async def _id_of(conn: AsyncConnection, project: ProjectCtx, external_id: str) -> UUID:
+    try:
+        return (await users.get(conn, project, external_id)).id
+    except UserNotFound:
+        return explanations.NOBODY
 
 
 @router.get(
     "/{id}/deliveries",
     dependencies=[requires(Scope.CAMPAIGNS_READ)],
-    response_model=Listing[Delivery],
+    response_model=DeliveryListing,
     responses=documented_errors(400, 401, 403, 404, 503),
 )
 async def list_deliveries(
     id: UUID,  # noqa: A002 - the path's name
     conn: Connection,
     project: Project,
+    caller: Caller,
     paging: Paging,
     wanted: Annotated[DeliveryFilter, Depends(_delivery_filter)],
     resources: Deployment,
     format: Annotated[  # noqa: A002 - the query's name
         Format, Query(description="`csv` and `ndjson` stream all of it, whatever its size.")
     ] = "json",
-) -> Listing[Delivery] | Response:
+) -> DeliveryListing | Response:
     """The ledger, by token. Rows appear when an outcome is known; `pending` ones have none."""
-    await campaigns.get(conn, project, id)
+    campaign = await campaigns.get(conn, project, id)
     if format == "json":
-        return Listing[Delivery].of(await deliveries.page(conn, project, id, paging, wanted))
+        page = await deliveries.page(conn, project, id, paging, wanted)
+        asked = wanted.app_user_id if caller.may(Scope.AUDIENCE_READ) else None
+        found = asked and await explanations.of_user(conn, project, campaign, asked)
+        return DeliveryListing(data=page.items, next_cursor=page.next_cursor, explanation=found)
     rows = _rows(resources.database, project, id, wanted)
     if format == "csv":
         return StreamingResponse(as_csv(rows), media_type="text/csv")

@@ -7,7 +7,14 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, Field
 
 from api import fields
-from api.dependencies import AudienceConnection, Connection, Deployment, Paging, Project
+from api.dependencies import (
+    AudienceConnection,
+    ClaimId,
+    Connection,
+    Deployment,
+    Paging,
+    Project,
+)
 from api.envelopes import Envelope, Listing, documented_errors
 from api.principals import requires
 from api.rules import PreviewRoute, Rules, RulesRoute, openapi_examples
@@ -83,10 +90,11 @@ async def create_segment(
     ],
     conn: Connection,
     project: Project,
+    claim_id: ClaimId,
 ) -> Envelope[Segment]:
     """Store rules under a name. They are checked now, and evaluated whenever they are used."""
     new = NewSegment(body.name, _checked(body.rules), body.description, body.id)
-    return Envelope(data=await segments.create(conn, project, new))
+    return Envelope(data=await segments.create(conn, project, new, claim_id))
 
 
 @router.get(

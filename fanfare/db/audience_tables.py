@@ -10,6 +10,12 @@ projects = sa.Table(
     metadata,
     identifier("id"),
     text("name"),
+    # For users, and for local times, that name no zone of their own.
+    text("timezone", default="UTC"),
+    # Messages per minute of all its campaigns together; null is no limit.
+    sa.Column("rate_limit", sa.Integer, nullable=True),
+    # Campaigns to more devices than this are sent only with a confirmation; null asks for none.
+    sa.Column("confirm_above", sa.Integer, nullable=True),
     moment("created_at", now=True),
     moment("updated_at", now=True),
     sa.PrimaryKeyConstraint("id"),
@@ -81,6 +87,22 @@ credential_paces = sa.Table(
         ondelete="CASCADE",
         onupdate="CASCADE",
     ),
+)
+
+# The rate of a campaign, or of a project, as all workers share it (pacing.RateState).
+rate_paces = sa.Table(
+    "rate_paces",
+    metadata,
+    identifier("project_id"),
+    # The campaign, or the project itself.
+    identifier("subject_id"),
+    moment("next_at"),
+    moment("ramp_from"),
+    sa.Column("factor", sa.Double, nullable=False),
+    moment("held_until"),
+    moment("updated_at", now=True),
+    sa.PrimaryKeyConstraint("project_id", "subject_id"),
+    sa.ForeignKeyConstraint(["project_id"], ["projects.id"], ondelete="CASCADE"),
 )
 
 app_users = sa.Table(
@@ -211,6 +233,13 @@ idempotency_keys = sa.Table(
     identifier("project_id"),
     text("key"),
     sa.Column("request_hash", sa.LargeBinary, nullable=False),
+    # Of what the request makes; it stays when a crashed request's claim is taken over.
+    sa.Column(
+        "claim_id",
+        sa.UUID(as_uuid=True),
+        nullable=False,
+        server_default=sa.text("gen_random_uuid()"),
+    ),
     moment("locked_until"),
     sa.Column("status", sa.SmallInteger, nullable=True),
     sa.Column("response", sa.LargeBinary, nullable=True),

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare.db.ledger_pool import LedgerConnection
 from fanfare.db.tables import push_batches, push_campaigns
-from fanfare.entities import Batch, Stats
+from fanfare.entities import Batch, Campaign, Stats
 from fanfare.models import Lane, ProjectCtx
 
 
@@ -110,6 +110,24 @@ async def stats(
     }
     reasons = await _skip_reasons(conn, project, campaign_ids)
     return {campaign: stats_of(row, reasons.get(campaign, {})) for campaign, row in found.items()}
+
+
+async def stats_by_bucket(conn: AsyncConnection, campaign: Campaign) -> Mapping[int, Stats]:
+    """The counts of each bucket whose audience is frozen, by number."""
+    columns = push_batches.c
+    counters = (columns.sent, columns.failed, columns.skipped, columns.unknown)
+    statement = (
+        sa.select(
+            columns.bucket,
+            sa.func.sum(sa.func.cardinality(columns.token_ids)).label("audience"),
+            sa.func.sum(columns.possible_duplicates).label("repeats"),
+            *(sa.func.sum(counter).label(counter.name) for counter in counters),
+        )
+        .where(columns.project_id == campaign.project_id, columns.campaign_id == campaign.id)
+        .group_by(columns.bucket)
+    )
+    found = (await conn.execute(statement)).mappings()
+    return {row["bucket"]: stats_of(row, {}) for row in found}
 
 
 def _sums(project: ProjectCtx, campaign_ids: Sequence[UUID]) -> sa.Select[tuple[object, ...]]:

@@ -19,12 +19,36 @@ push_campaigns = sa.Table(
     moment("scheduled_at", nullable=True),
     moment("expires_at", nullable=True),
     text("on_unknown", default="resend"),
+    text("delivery_mode", default="instant"),
+    sa.Column("local_date", sa.Date, nullable=True),
+    sa.Column("local_time", sa.Time, nullable=True),
+    text("timezone_fallback", default="UTC"),
+    text("past_policy", default="skip"),
+    # All three or none; `window_timezone` is an IANA name, or `user` for each user's own.
+    sa.Column("window_start", sa.Time, nullable=True),
+    sa.Column("window_end", sa.Time, nullable=True),
+    text("window_timezone", nullable=True),
+    sa.Column("max_lateness_seconds", sa.Integer, nullable=False, server_default="3600"),
+    # Messages per minute, for all workers together; null is no limit.
+    sa.Column("rate_limit", sa.Integer, nullable=True),
     moment("paused_at", nullable=True),
+    # How often an operator changed something that the campaign's workflow must know, and how much
+    # of that it has heard. Where the two differ for long, the upkeep tells it.
+    count("revision"),
+    count("heard_revision"),
+    # Since when it is meant to go out: scheduled, or sent by hand. What was past then is past.
+    moment("armed_at", nullable=True),
     # Set by the first activity of the campaign's workflow: somebody works on this row.
     moment("begun_at", nullable=True),
     moment("frozen_at", nullable=True),
     moment("sent_at", nullable=True),
     moment("cancelled_at", nullable=True),
+    # When every device of the frozen audience had its end, after which nothing changes any more.
+    moment("settled_at", nullable=True),
+    # The request that set it going; the same one, repeated after a crash, finds its own work.
+    identifier("claim_id", nullable=True),
+    # The segment's rules as they were when the audience was frozen.
+    sa.Column("frozen_rules", JSONB, nullable=True),
     sa.Column("audience", sa.BigInteger, nullable=True),
     text("failure_code", nullable=True),
     text("failure_message", nullable=True),
@@ -36,6 +60,8 @@ push_campaigns = sa.Table(
         "status IN ('draft', 'scheduled', 'sending', 'sent', 'cancelled', 'failed')", name="status"
     ),
     sa.CheckConstraint("on_unknown IN ('resend', 'skip')", name="on_unknown"),
+    sa.CheckConstraint("delivery_mode IN ('instant', 'local_time')", name="delivery_mode"),
+    sa.CheckConstraint("past_policy IN ('skip', 'send_now')", name="past_policy"),
     # Lists walk the primary key: a UUIDv7 grows with the time of creation.
     sa.Index("ix_push_campaigns_project_id_status_id", "project_id", "status", "id"),
     sa.Index("ix_push_campaigns_project_id_segment_id", "project_id", "segment_id"),
@@ -43,7 +69,32 @@ push_campaigns = sa.Table(
     sa.Index(
         "ix_push_campaigns_open",
         "id",
-        postgresql_where=sa.text("status IN ('scheduled', 'sending')"),
+        postgresql_where=sa.text(
+            "status IN ('scheduled', 'sending') OR (status = 'cancelled' AND settled_at IS NULL)"
+        ),
+    ),
+)
+
+# When whose time has come, for campaigns that have a window or go by each user's own clock. Others
+# have no row here; their batches are in bucket 0.
+push_buckets = sa.Table(
+    "push_buckets",
+    metadata,
+    identifier("project_id"),
+    identifier("campaign_id"),
+    sa.Column("number", sa.Integer, nullable=False),
+    # Whose users: IANA names; null is everybody.
+    sa.Column("timezones", ARRAY(sa.Text), nullable=True),
+    moment("fires_at"),
+    # When messages may go out, now or next: from the one moment up to the other.
+    moment("opens_at"),
+    moment("closes_at", nullable=True),
+    moment("frozen_at", nullable=True),
+    sa.PrimaryKeyConstraint("project_id", "campaign_id", "number"),
+    sa.ForeignKeyConstraint(
+        ["project_id", "campaign_id"],
+        ["push_campaigns.project_id", "push_campaigns.id"],
+        ondelete="CASCADE",
     ),
 )
 
@@ -53,6 +104,7 @@ push_batches = sa.Table(
     identifier("project_id"),
     identifier("campaign_id"),
     sa.Column("number", sa.Integer, nullable=False),
+    count("bucket"),
     text("lane"),
     sa.Column("token_ids", ARRAY(sa.BigInteger), nullable=False),
     # The intent log: how many of token_ids, from the front, may have been put on the wire.

@@ -3,110 +3,116 @@
 Every change of status is one conditional UPDATE, so that of any number of callers one wins.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, TypeAlias
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db.rows import Page, PageRequest, page_of
+from fanfare.db import timings
 from fanfare.db.tables import push_campaigns
-from fanfare.entities import Campaign, Failure
+from fanfare.entities import Campaign, Failure, Timing
 from fanfare.errors import CampaignAlreadyScheduled, CampaignAlreadySent, CampaignNotFound
 from fanfare.ids import new_id
 from fanfare.models import CampaignStatus, Content, OnUnknown, ProjectCtx
 
 _OPEN = (CampaignStatus.SCHEDULED, CampaignStatus.SENDING)
-_SENDABLE = (CampaignStatus.DRAFT, CampaignStatus.FAILED)
-
-
-# What SQLAlchemy or psycopg gives; its columns are of many types.
-Row: TypeAlias = sa.RowMapping | Mapping[str, Any]
+SENDABLE = (CampaignStatus.DRAFT, CampaignStatus.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class NewCampaign:
-    """What a caller says about a campaign that does not exist yet."""
+    """What a caller says about a campaign: all that can be changed before it goes out."""
 
     name: str
     content: Content
     segment_id: str | None = None
-    scheduled_at: datetime | None = None
+    timing: Timing = field(default_factory=Timing)
+    rate_limit: int | None = None
     expires_at: datetime | None = None
     on_unknown: OnUnknown = OnUnknown.RESEND
 
+    @classmethod
+    def of(cls, campaign: Campaign) -> "NewCampaign":
+        """What was said of one that exists."""
+        return cls(**{each.name: getattr(campaign, each.name) for each in fields(cls)})
 
-@dataclass(frozen=True, slots=True)
-class CampaignFilter:
-    """Which campaigns a list shows. `text` is looked for in name and title."""
+    def values(self) -> dict[str, object]:
+        """As column values."""
+        return {
+            "name": self.name,
+            "title": self.content.title,
+            "body": self.content.body,
+            "data": dict(self.content.data),
+            "segment_id": self.segment_id,
+            "rate_limit": self.rate_limit,
+            "expires_at": self.expires_at,
+            "on_unknown": self.on_unknown,
+            **timings.values_of(self.timing),
+        }
 
-    status: CampaignStatus | None = None
-    segment_id: str | None = None
-    text: str | None = None
 
+async def create(
+    conn: AsyncConnection, project: ProjectCtx, new: NewCampaign, *, campaign_id: UUID | None = None
+) -> Campaign:
+    """Store a campaign: `scheduled` when it has a time, else `draft`.
 
-async def create(conn: AsyncConnection, project: ProjectCtx, new: NewCampaign) -> Campaign:
-    """Store a campaign: `scheduled` when it has a time, else `draft`."""
-    status = CampaignStatus.DRAFT if new.scheduled_at is None else CampaignStatus.SCHEDULED
-    statement = (
-        sa.insert(push_campaigns)
-        .values(
-            project_id=project.project_id,
-            id=new_id(),
-            name=new.name,
-            title=new.content.title,
-            body=new.content.body,
-            data=dict(new.content.data),
-            segment_id=new.segment_id,
-            status=status,
-            scheduled_at=new.scheduled_at,
-            expires_at=new.expires_at,
-            on_unknown=new.on_unknown,
-        )
-        .returning(push_campaigns)
-    )
-    return from_row((await conn.execute(statement)).mappings().one())
+    Where there is one of that id already, the same request made it before: it is returned.
+    """
+    is_timed = new.timing.is_set
+    values = {
+        **new.values(),
+        "project_id": project.project_id,
+        "id": campaign_id or new_id(),
+        "status": CampaignStatus.SCHEDULED if is_timed else CampaignStatus.DRAFT,
+        "armed_at": sa.func.now() if is_timed else None,
+    }
+    statement = insert(push_campaigns).values(values).on_conflict_do_nothing()
+    row = (await conn.execute(statement.returning(push_campaigns))).mappings().one_or_none()
+    if row is None:
+        assert campaign_id is not None
+        return await get(conn, project, campaign_id)
+    return from_row(row)
 
 
 async def get(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
     """One campaign. Raises CampaignNotFound."""
-    statement = sa.select(push_campaigns).where(*_is(project, campaign_id))
+    statement = sa.select(push_campaigns).where(*is_campaign(project, campaign_id))
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
         raise CampaignNotFound(f"There is no campaign {campaign_id} in this project.")
     return from_row(row)
 
 
-async def page(
-    conn: AsyncConnection, project: ProjectCtx, request: PageRequest, wanted: CampaignFilter
-) -> Page[Campaign]:
-    """A page of the project's campaigns, the newest first."""
-    statement = (
-        sa.select(push_campaigns)
-        .where(push_campaigns.c.project_id == project.project_id, *_wanted(wanted))
-        .order_by(push_campaigns.c.id.desc())
-        .limit(request.limit + 1)
+async def frozen_rules(conn: AsyncConnection, campaign: Campaign) -> Mapping[str, object] | None:
+    """The rules by which the campaign's audience was frozen; None before, and for a broadcast."""
+    statement = sa.select(push_campaigns.c.frozen_rules).where(
+        *is_campaign(ProjectCtx(campaign.project_id), campaign.id)
     )
-    if (after := request.after_id()) is not None:
-        statement = statement.where(push_campaigns.c.id < after)
-    found = [from_row(row) for row in (await conn.execute(statement)).mappings()]
-    return page_of(found, request, lambda campaign: [campaign.id])
+    found: Mapping[str, object] | None = (await conn.execute(statement)).scalar_one()
+    return found
 
 
-async def begin_sending(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
+async def begin_sending(
+    conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID, *, claim_id: UUID | None = None
+) -> Campaign:
     """Flip a draft, or a failed campaign that still owes, to `sending`. One caller wins.
 
+    The same request twice, by its `claim_id`, wins twice.
     Raises CampaignNotFound, CampaignAlreadyScheduled or CampaignAlreadySent.
     """
     statement = (
         sa.update(push_campaigns)
-        .where(*_is(project, campaign_id), push_campaigns.c.status.in_(_SENDABLE))
+        .where(*is_campaign(project, campaign_id), push_campaigns.c.status.in_(SENDABLE))
         .values(
             status=CampaignStatus.SENDING,
+            claim_id=claim_id,
+            armed_at=sa.func.now(),
             begun_at=None,
+            paused_at=None,
             failure_code=None,
             failure_message=None,
             updated_at=sa.func.now(),
@@ -114,9 +120,12 @@ async def begin_sending(conn: AsyncConnection, project: ProjectCtx, campaign_id:
         .returning(push_campaigns)
     )
     row = (await conn.execute(statement)).mappings().one_or_none()
-    if row is None:
-        raise refusal_to_send(await get(conn, project, campaign_id))
-    return from_row(row)
+    if row is not None:
+        return from_row(row)
+    found = await get(conn, project, campaign_id)
+    if claim_id is not None and found.claim_id == claim_id:
+        return found
+    raise refusal_to_send(found)
 
 
 def refusal_to_send(campaign: Campaign) -> CampaignAlreadyScheduled | CampaignAlreadySent:
@@ -131,14 +140,17 @@ def refusal_to_send(campaign: Campaign) -> CampaignAlreadyScheduled | CampaignAl
 async def take_back_start(
     conn: AsyncConnection, started: Campaign, before: Campaign | None
 ) -> bool:
-    """Undo a start that no workflow took up: the row is as `before`, or gone if it was new.
+    """Undo a start that no workflow took up: the row says all that it said `before`, or is gone if
+    it was new. Its revision does not go back: the start may arrive yet, and must not be believed.
 
-    Returns whether it was undone: not where a workflow has begun on the row meanwhile.
+    Returns whether it was undone: not where a workflow has begun on the row meanwhile, nor where
+    somebody changed what was started; then the upkeep starts it.
     """
     unbegun = (
         push_campaigns.c.project_id == started.project_id,
         push_campaigns.c.id == started.id,
         push_campaigns.c.status == started.status,
+        push_campaigns.c.revision == started.revision,
         push_campaigns.c.begun_at.is_(None),
     )
     if before is None:
@@ -146,7 +158,12 @@ async def take_back_start(
     else:
         failure = before.failure
         undo = sa.update(push_campaigns).values(
+            **NewCampaign.of(before).values(),
             status=before.status,
+            armed_at=before.armed_at,
+            begun_at=before.begun_at,
+            paused_at=before.paused_at,
+            updated_at=before.updated_at,
             failure_code=failure.code if failure else None,
             failure_message=failure.message if failure else None,
         )
@@ -154,17 +171,24 @@ async def take_back_start(
     return bool(done.rowcount)
 
 
-async def begin(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign | None:
+async def begin(
+    conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID, *, revision: int | None
+) -> Campaign | None:
     """For the campaign's workflow, when its time has come: from here on it is `sending`.
 
-    None where there is nothing to send: the row is gone, or in a state that ended it.
+    None where there is nothing to send now: the row is gone, ended or paused, or a later revision
+    than the workflow's may name another time. A workflow of older code knows of no revision.
     """
+    columns = push_campaigns.c
+    is_known = sa.true() if revision is None else columns.revision == revision
     statement = (
         sa.update(push_campaigns)
-        .where(*_is(project, campaign_id), push_campaigns.c.status.in_(_OPEN))
+        .where(*is_campaign(project, campaign_id), columns.status.in_(_OPEN), is_known)
+        .where(columns.paused_at.is_(None))
         .values(
             status=CampaignStatus.SENDING,
-            begun_at=sa.func.coalesce(push_campaigns.c.begun_at, sa.func.now()),
+            begun_at=sa.func.coalesce(columns.begun_at, sa.func.now()),
+            heard_revision=columns.revision,
             updated_at=sa.func.now(),
         )
         .returning(push_campaigns)
@@ -186,36 +210,17 @@ async def end(
     """
     values: dict[str, object] = {"status": status, "updated_at": sa.func.now()}
     if status is CampaignStatus.SENT:
-        values["sent_at"] = sa.func.now()
+        values |= {"sent_at": sa.func.now(), "settled_at": sa.func.now()}
     if status is CampaignStatus.CANCELLED:
         values["cancelled_at"] = sa.func.now()
     if failure is not None:
         values |= {"failure_code": failure.code, "failure_message": failure.message}
     statement = (
         sa.update(push_campaigns)
-        .where(*_is(project, campaign_id), push_campaigns.c.status.in_(_OPEN), _is_begun())
+        .where(*is_campaign(project, campaign_id), push_campaigns.c.status.in_(_OPEN), _is_begun())
         .values(values)
     )
     await conn.execute(statement)
-
-
-async def open_since(
-    conn: AsyncConnection, before: datetime, *, after: UUID | None, limit: int
-) -> Sequence[Campaign]:
-    """Campaigns of every project that somebody must be working on, unchanged since `before`.
-
-    In the order of their ids; `after` is the last one of the page before.
-    """
-    columns = push_campaigns.c
-    statement = (
-        sa.select(push_campaigns)
-        .where(columns.status.in_(_OPEN), columns.updated_at < before)
-        .order_by(columns.id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(columns.id > after)
-    return [from_row(row) for row in (await conn.execute(statement)).mappings()]
 
 
 def _is_begun() -> sa.ColumnElement[bool]:
@@ -223,27 +228,14 @@ def _is_begun() -> sa.ColumnElement[bool]:
     return waits | push_campaigns.c.begun_at.is_not(None)
 
 
-def _is(project: ProjectCtx, campaign_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:
+def is_campaign(project: ProjectCtx, campaign_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         push_campaigns.c.project_id == project.project_id,
         push_campaigns.c.id == campaign_id,
     )
 
 
-def _wanted(wanted: CampaignFilter) -> list[sa.ColumnElement[bool]]:
-    columns = push_campaigns.c
-    conditions: list[sa.ColumnElement[bool]] = []
-    if wanted.status is not None:
-        conditions.append(columns.status == wanted.status)
-    if wanted.segment_id is not None:
-        conditions.append(columns.segment_id == wanted.segment_id)
-    if wanted.text is not None:
-        found = columns.name.icontains(wanted.text, autoescape=True)
-        conditions.append(found | columns.title.icontains(wanted.text, autoescape=True))
-    return conditions
-
-
-def from_row(values: Row) -> Campaign:
+def from_row(values: timings.Row) -> Campaign:
     """The campaign in a row that has all the table's columns by their names."""
     code = values["failure_code"]
     return Campaign(
@@ -253,12 +245,19 @@ def from_row(values: Row) -> Campaign:
         content=Content(values["title"], values["body"], values["data"]),
         segment_id=values["segment_id"],
         status=CampaignStatus(values["status"]),
-        scheduled_at=values["scheduled_at"],
+        timing=timings.from_row(values),
+        rate_limit=values["rate_limit"],
         expires_at=values["expires_at"],
         on_unknown=OnUnknown(values["on_unknown"]),
         paused_at=values["paused_at"],
+        begun_at=values["begun_at"],
         sent_at=values["sent_at"],
         cancelled_at=values["cancelled_at"],
+        settled_at=values["settled_at"],
+        armed_at=values["armed_at"],
+        revision=values["revision"],
+        heard_revision=values["heard_revision"],
+        claim_id=values["claim_id"],
         created_at=values["created_at"],
         updated_at=values["updated_at"],
         failure=None if code is None else Failure(code, values["failure_message"]),

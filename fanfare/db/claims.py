@@ -1,7 +1,9 @@
 """Claims: which tokens an attempt may put on the wire now, committed before it does.
 
-A claim succeeds only for the attempt whose epoch stands in the batch, and only while the campaign
-is sending and not paused: stopping a campaign is one UPDATE of its row.
+A claim succeeds only for the attempt whose epoch stands in the batch, only while the campaign is
+sending and not paused, and only while its bucket's window is open. It shares a lock on the
+campaign's row: the UPDATE that stops a campaign waits for the claims under way, milliseconds, and
+none is committed after it.
 """
 
 from collections.abc import Sequence
@@ -50,11 +52,13 @@ async def claim_due(
 ) -> Sequence[ClaimedToken]:
     """Take up to `limit` owed messages that are due, marked as ambiguous from here on.
 
-    Empty where none is due, and where the batch may not be claimed from any more.
+    Empty where none is due. Raises ClaimRefused.
     """
     values = {**key.values(), "epoch": epoch, "limit": limit}
     rows = await (await conn.execute(_CLAIM_DUE, values, prepare=True)).fetchall()
-    return [ClaimedToken(*row) for row in rows]
+    if not rows:
+        raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
+    return [ClaimedToken(*row) for row in rows if row[0] is not None]
 
 
 async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
@@ -66,15 +70,31 @@ async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
         raise ClaimRefused(f"batch {key.number} of campaign {key.campaign_id}")
 
 
+_SENDING = """
+    SELECT project_id, id FROM push_campaigns
+    WHERE project_id = %(project_id)s AND id = %(campaign_id)s
+      AND status = 'sending' AND paused_at IS NULL
+    FOR SHARE
+"""
+
+# Of a batch `b`. Most campaigns have no row there.
+_IS_OPEN = """
+    NOT EXISTS (
+        SELECT FROM push_buckets k
+        WHERE k.project_id = b.project_id AND k.campaign_id = b.campaign_id
+          AND k.number = b.bucket
+          AND (now() < k.opens_at OR now() >= k.closes_at))
+"""
+
 # The tokens are looked up by one scan of the primary key; those that are gone are sought for only
 # where fewer were found than claimed.
-_CLAIM_NEXT = """
-    WITH claim AS (
-        UPDATE push_batches b SET claimed = %(upto)s FROM push_campaigns c
+_CLAIM_NEXT = f"""
+    WITH c AS MATERIALIZED ({_SENDING}),
+    claim AS (
+        UPDATE push_batches b SET claimed = %(upto)s FROM c
         WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
           AND b.number = %(number)s AND b.epoch = %(epoch)s AND b.claimed = %(claimed)s
-          AND c.project_id = b.project_id AND c.id = b.campaign_id
-          AND c.status = 'sending' AND c.paused_at IS NULL
+          AND c.project_id = b.project_id AND c.id = b.campaign_id AND {_IS_OPEN}
         RETURNING b.token_ids[%(claimed)s::int + 1:%(upto)s::int] AS token_ids
     ),
     found AS MATERIALIZED (
@@ -88,21 +108,23 @@ _CLAIM_NEXT = """
     FROM claim CROSS JOIN unnest(claim.token_ids) AS gone(id)
     WHERE (SELECT count(*) FROM found) < cardinality(claim.token_ids)
       AND gone.id NOT IN (SELECT id FROM found)
-"""
+"""  # noqa: S608 - constants of ours
 
-_HOLD = """
+_HOLD = f"""
+    WITH c AS MATERIALIZED ({_SENDING})
     SELECT b.number FROM push_batches b
-    JOIN push_campaigns c ON c.project_id = b.project_id AND c.id = b.campaign_id
+    JOIN c ON c.project_id = b.project_id AND c.id = b.campaign_id
     WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
       AND b.number = %(number)s AND b.epoch = %(epoch)s
-      AND c.status = 'sending' AND c.paused_at IS NULL
     FOR UPDATE OF b
-"""
+"""  # noqa: S608 - constants of ours
+
+_HOLD_OPEN = _HOLD.replace("FOR UPDATE", f"AND {_IS_OPEN} FOR UPDATE")
 
 # OFFSET 0 keeps the planner from joining with all tokens of the project, which it prefers where it
 # has no statistics yet.
 _CLAIM_DUE = f"""
-    WITH ours AS ({_HOLD}),
+    WITH ours AS ({_HOLD_OPEN}),
     due AS (
         SELECT o.token_id, o.attempts, o.ambiguous FROM push_owed o, ours
         WHERE o.project_id = %(project_id)s AND o.campaign_id = %(campaign_id)s
@@ -115,7 +137,7 @@ _CLAIM_DUE = f"""
           AND o.number = %(number)s AND o.token_id = due.token_id
     )
     SELECT due.token_id, t.*, due.attempts, due.ambiguous, true
-    FROM due LEFT JOIN LATERAL (
+    FROM ours LEFT JOIN due ON true LEFT JOIN LATERAL (
         SELECT token, is_active, deactivated_reason, registered_at, suspicions FROM push_tokens
         WHERE project_id = %(project_id)s AND id = due.token_id OFFSET 0) t ON true
 """  # noqa: S608 - a constant of ours

@@ -88,8 +88,9 @@ async def close_rest(
     reason: SkipReason,
     *,
     number: int | None = None,
+    bucket: int | None = None,
 ) -> None:
-    """Make final whatever has no row yet, in one batch or in all: `skipped` for the reason.
+    """Make final whatever has no row yet, in one batch, a bucket or all: `skipped` for the reason.
 
     What was claimed and never answered ends as `unknown`: it may have been accepted. Call it only
     where nobody claims of these batches any more (see `claims.hold`).
@@ -98,6 +99,7 @@ async def close_rest(
         "project_id": project.project_id,
         "campaign_id": campaign_id,
         "number": number,
+        "bucket": bucket,
         "reason": reason.value,
     }
     await conn.execute(_CLOSE_REST, values)
@@ -120,23 +122,36 @@ async def page(
     wanted: DeliveryFilter,
 ) -> Page[Delivery]:
     """A page of a campaign's ledger, by token id."""
-    statement = _select(project, campaign_id, wanted).limit(request.limit + 1)
+    lines = _lines(project, campaign_id, wanted).limit(request.limit + 1)
     if (after := request.after_number()) is not None:
-        statement = statement.where(push_deliveries.c.token_id > after)
-    found = [_delivery(row) for row in (await conn.execute(statement)).mappings()]
+        lines = lines.where(push_deliveries.c.token_id > after)
+    found = [_delivery(row) for row in (await conn.execute(_with_devices(lines))).mappings()]
     return page_of(found, request, lambda delivery: [delivery.token_id])
 
 
-def _select(
-    project: ProjectCtx, campaign_id: UUID, wanted: DeliveryFilter
-) -> sa.Select[tuple[object, ...]]:
-    ledger, tokens = push_deliveries.c, push_tokens.c
-    statement = (
-        sa.select(push_deliveries, tokens.app_user_id, tokens.provider, tokens.platform)
+def _with_devices(lines: sa.Select[tuple[object, ...]]) -> sa.Select[tuple[object, ...]]:
+    """The lines with what is known of their devices, looked up one by one.
+
+    The lines are limited first. Joined before that, the tokens would be read from the project's
+    first one on, for each page again.
+    """
+    ledger, tokens = lines.subquery("lines").c, push_tokens.c
+    return (
+        sa.select(*ledger, tokens.app_user_id, tokens.provider, tokens.platform)
         .outerjoin(
             push_tokens,
             (tokens.project_id == ledger.project_id) & (tokens.id == ledger.token_id),
         )
+        .order_by(ledger.token_id)
+    )
+
+
+def _lines(
+    project: ProjectCtx, campaign_id: UUID, wanted: DeliveryFilter
+) -> sa.Select[tuple[object, ...]]:
+    ledger = push_deliveries.c
+    statement = (
+        sa.select(push_deliveries)
         .where(ledger.project_id == project.project_id, ledger.campaign_id == campaign_id)
         .order_by(ledger.token_id)
     )
@@ -229,6 +244,7 @@ _CLOSE_REST = """
         WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
           AND b.completed_at IS NULL
           AND (%(number)s::int IS NULL OR b.number = %(number)s)
+          AND (%(bucket)s::int IS NULL OR b.bucket = %(bucket)s)
           AND NOT EXISTS (
               SELECT FROM push_deliveries d WHERE d.project_id = b.project_id
                 AND d.campaign_id = b.campaign_id AND d.token_id = taken.token_id OFFSET 0)
@@ -247,6 +263,7 @@ _CLOSE_REST = """
         DELETE FROM push_owed
         WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s
           AND (%(number)s::int IS NULL OR number = %(number)s)
+          AND %(bucket)s::int IS NULL
     ),
     sums AS (
         SELECT number, count(*) FILTER (WHERE maybe_sent) AS unknown,

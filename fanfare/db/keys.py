@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare.api_keys import MintedKey
@@ -41,22 +42,29 @@ class KeyRecord:
 
 async def create(
     conn: AsyncConnection, project: ProjectCtx, new: NewKey, minted: MintedKey
-) -> ApiKey:
-    """Store a key's hash. The project must exist."""
-    statement = (
-        sa.insert(api_keys)
-        .values(
-            id=minted.id,
-            project_id=project.project_id,
-            name=new.name,
-            secret_hash=minted.secret_hash,
-            scopes=sorted(new.scopes),
-            expires_at=new.expires_at,
-            created_by=new.created_by,
-        )
-        .returning(api_keys)
+) -> ApiKey | None:
+    """Store a key's hash. The project must exist.
+
+    A key of that id that nobody has used takes the new secret instead of its own: an earlier run
+    of the same request made it, and crashed before it could tell. None where the id is another's.
+    """
+    statement = insert(api_keys).values(
+        id=minted.id,
+        project_id=project.project_id,
+        name=new.name,
+        secret_hash=minted.secret_hash,
+        scopes=sorted(new.scopes),
+        expires_at=new.expires_at,
+        created_by=new.created_by,
     )
-    return _key((await conn.execute(statement)).mappings().one())
+    columns, given = api_keys.c, statement.excluded
+    untold = columns.last_used_at.is_(None) & columns.revoked_at.is_(None)
+    own = (columns.project_id == given.project_id) & (columns.scopes == given.scopes)
+    upsert = statement.on_conflict_do_update(
+        index_elements=["id"], set_={"secret_hash": given.secret_hash}, where=untold & own
+    )
+    row = (await conn.execute(upsert.returning(api_keys))).mappings().one_or_none()
+    return None if row is None else _key(row)
 
 
 async def find(reads: ReadPool, key_id: str) -> KeyRecord | None:

@@ -1,13 +1,16 @@
 """The table `projects`. It stands outside the wall: an operator lists all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfare.db import segments
 from fanfare.db.engine import enter_project
+from fanfare.db.read_pool import ReadPool
 from fanfare.db.rows import Page, PageRequest, page_of
 from fanfare.db.tables import projects
 from fanfare.entities import Project
@@ -16,16 +19,43 @@ from fanfare.ids import new_id
 from fanfare.models import ProjectCtx
 
 
-async def create(conn: AsyncConnection, name: str) -> Project:
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
+    """What a project has besides its name; `entities.Project` says what it means."""
+
+    timezone: str = "UTC"
+    rate_limit: int | None = None
+    confirm_above: int | None = None
+
+
+_DEFAULTS = ProjectSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPatch:
+    """What a caller says about a project that exists: the columns that were given."""
+
+    columns: Mapping[str, object]
+
+
+async def create(
+    conn: AsyncConnection,
+    name: str,
+    settings: ProjectSettings = _DEFAULTS,
+    *,
+    project_id: UUID | None = None,
+) -> Project:
     """Store a project, with the segments that every project has. Names need not be unique.
 
-    From here on the transaction sees that project.
+    Where there is one of that id already, the same request made it before: it is returned. From
+    here on the transaction sees that project.
     """
-    statement = sa.insert(projects).values(id=new_id(), name=name).returning(projects)
-    project = _project((await conn.execute(statement)).mappings().one())
-    await enter_project(conn, ProjectCtx(project.id))
-    await segments.create_system(conn, ProjectCtx(project.id))
-    return project
+    project = ProjectCtx(project_id or new_id())
+    values = {"id": project.project_id, "name": name, **asdict(settings)}
+    await conn.execute(insert(projects).values(values).on_conflict_do_nothing())
+    await enter_project(conn, project)
+    await segments.create_system(conn, project)
+    return await get(conn, project)
 
 
 async def get(conn: AsyncConnection, project: ProjectCtx) -> Project:
@@ -33,7 +63,29 @@ async def get(conn: AsyncConnection, project: ProjectCtx) -> Project:
     statement = sa.select(projects).where(projects.c.id == project.project_id)
     row = (await conn.execute(statement)).mappings().one_or_none()
     if row is None:
-        raise ProjectNotFound(f"There is no project {project.project_id}.")
+        raise _missing(project)
+    return _project(row)
+
+
+async def find(reads: ReadPool, project: ProjectCtx) -> Project:
+    """As `get`, in one round trip."""
+    row = await reads.row(_FIND, {"project": project.project_id})
+    if row is None:
+        raise _missing(project)
+    return Project(**row)
+
+
+async def update(conn: AsyncConnection, project: ProjectCtx, patch: ProjectPatch) -> Project:
+    """Change what was given, and return all. Raises ProjectNotFound."""
+    statement = (
+        sa.update(projects)
+        .where(projects.c.id == project.project_id)
+        .values(**patch.columns, updated_at=sa.func.now())
+        .returning(projects)
+    )
+    row = (await conn.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise _missing(project)
     return _project(row)
 
 
@@ -59,4 +111,13 @@ def _sort_key(project: Project) -> tuple[UUID]:
 
 
 def _project(row: sa.RowMapping) -> Project:
-    return Project(row["id"], row["name"], row["created_at"], row["updated_at"])
+    return Project(**row)
+
+
+def _missing(project: ProjectCtx) -> ProjectNotFound:
+    return ProjectNotFound(f"There is no project {project.project_id}.")
+
+
+_COLUMNS = ", ".join(each.name for each in fields(Project))
+
+_FIND = f"SELECT {_COLUMNS} FROM projects WHERE id = %(project)s"  # noqa: S608 - constants alone

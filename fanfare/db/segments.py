@@ -1,6 +1,5 @@
 """The table `segments`: named rules. Whoever writes rules has checked them before."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,6 +15,7 @@ from fanfare.db.rows import Page, PageRequest, page_of
 from fanfare.db.tables import push_campaigns, segments
 from fanfare.entities import Segment
 from fanfare.errors import SegmentExists, SegmentInUse, SegmentNotFound, SystemSegmentReadOnly
+from fanfare.ids import new_id
 from fanfare.models import CampaignStatus, ProjectCtx
 from fanfare.segments.system import SYSTEM_SEGMENTS
 
@@ -42,13 +42,20 @@ class SegmentPatch:
     columns: Mapping[str, object]
 
 
-async def create(conn: AsyncConnection, project: ProjectCtx, new: NewSegment) -> Segment:
-    """Store a segment. Raises SegmentExists where the chosen id is taken."""
+async def create(
+    conn: AsyncConnection, project: ProjectCtx, new: NewSegment, claim_id: UUID | None = None
+) -> Segment:
+    """Store a segment. One without an id is named after the claim of the request; where there is
+    such a segment, an earlier run of the request made it, and it is returned as it is.
+
+    Raises SegmentExists where the chosen id is taken.
+    """
+    segment_id = new.id or f"seg_{(claim_id or new_id()).hex}"
     statement = (
         insert(segments)
         .values(
             project_id=project.project_id,
-            id=new.id or f"seg_{secrets.token_hex(8)}",
+            id=segment_id,
             name=new.name,
             description=new.description,
             rules=dict(new.rules),
@@ -57,9 +64,11 @@ async def create(conn: AsyncConnection, project: ProjectCtx, new: NewSegment) ->
         .returning(*_COLUMNS)
     )
     row = (await conn.execute(statement)).mappings().one_or_none()
-    if row is None:
+    if row is not None:
+        return Segment(**row)
+    if new.id is not None:
         raise SegmentExists(f"There is a segment {new.id} already.")
-    return Segment(**row)
+    return await get(conn, project, segment_id)
 
 
 async def create_system(conn: AsyncConnection, project: ProjectCtx) -> None:

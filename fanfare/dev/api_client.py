@@ -9,7 +9,7 @@ from uuid import UUID
 
 import httpx
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from fanfare.dev.processes import StackProblem
 
@@ -53,6 +53,7 @@ class CampaignStats(BaseModel):
     skipped: int = 0
     unknown: int = 0
     possible_duplicates: int = 0
+    skipped_by: dict[str, int] = Field(default_factory=dict)
 
 
 class CampaignFailure(BaseModel):
@@ -61,13 +62,17 @@ class CampaignFailure(BaseModel):
 
 
 class Campaign(BaseModel):
-    """A campaign as the API shows it."""
+    """A campaign as the API shows it. `in_flight_at_most` is how many messages of a stopped one may
+    still be accepted."""
 
     id: UUID
     name: str
     status: str
     stats: CampaignStats
     failure: CampaignFailure | None
+    scheduled_at: datetime | None = None
+    paused_at: datetime | None = None
+    in_flight_at_most: int | None = None
     held_until: datetime | None = None
 
     @property
@@ -129,6 +134,22 @@ class ApiClient:
     def send_campaign(self, campaign_id: UUID) -> Campaign:
         return Campaign.model_validate(self._ask("POST", f"/admin/push/{campaign_id}/send"))
 
+    def pause_campaign(self, campaign_id: UUID) -> Campaign:
+        return Campaign.model_validate(self._ask("POST", f"/admin/push/{campaign_id}/pause"))
+
+    def resume_campaign(self, campaign_id: UUID) -> Campaign:
+        return Campaign.model_validate(self._ask("POST", f"/admin/push/{campaign_id}/resume"))
+
+    def cancel_campaign(self, campaign_id: UUID) -> Campaign:
+        return Campaign.model_validate(self._ask("POST", f"/admin/push/{campaign_id}/cancel"))
+
+    def change_campaign(self, campaign_id: UUID, change: Mapping[str, object]) -> Campaign:
+        path = f"/admin/push/{campaign_id}"
+        return Campaign.model_validate(self._ask("PATCH", path, json=change))
+
+    def delete_campaign(self, campaign_id: UUID) -> None:
+        self._ask("DELETE", f"/admin/push/{campaign_id}")
+
     def campaign(self, campaign_id: UUID) -> Campaign:
         return Campaign.model_validate(self._ask("GET", f"/admin/push/{campaign_id}"))
 
@@ -139,7 +160,7 @@ class ApiClient:
             raise ApiRefused(f"{method} {path}: {error!r}") from error
         if not response.is_success:
             raise ApiRefused(f"{method} {path}: {_said(response)}")
-        return response.json()["data"]
+        return None if response.status_code == 204 else response.json()["data"]
 
 
 def _said(response: httpx.Response) -> str:

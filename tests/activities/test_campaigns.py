@@ -1,6 +1,7 @@
 """What concerns a campaign as a whole, on a real database."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -10,32 +11,41 @@ from temporalio.testing import ActivityEnvironment
 from activities.campaigns import Campaigns
 from activities.delivery import close_batch
 from activities.stores import Stores
-from fanfare.db import campaigns, credentials, verdicts
+from fanfare.db import buckets, campaigns, controls, credentials, verdicts
 from fanfare.db.campaigns import NewCampaign
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.credentials import NewCredential
 from fanfare.db.engine import Database
 from fanfare.db.tables import push_deliveries, push_tokens
-from fanfare.entities import Campaign, SealedSecret
+from fanfare.entities import Campaign, SealedSecret, Timing
 from fanfare.ids import new_id
 from fanfare.models import (
     CampaignStatus,
     Content,
+    DeliveryMode,
     Environment,
     ErrorCode,
+    Lane,
     Outcome,
+    PastPolicy,
     ProjectCtx,
     ProviderName,
     SkipReason,
     TokenAction,
     Verdict,
 )
+from fanfare.schedule import PlannedBucket
 from tests.activities.scene import FakeProvider, attempt, campaign, devices, ledger, stats
 from workflows.canary import WRONG_CREDENTIAL
-from workflows.stubs import Audience, CampaignKey, EndInput
+from workflows.stubs import Audience, BeginInput, CampaignKey, EndInput, FreezeInput
 
 STRANGER = Outcome(
     Verdict.FAILED, ErrorCode.INVALID_TOKEN, "BadDeviceToken", token_action=TokenAction.QUARANTINE
+)
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+LOCAL_TIME = Timing(
+    delivery_mode=DeliveryMode.LOCAL_TIME, local_date=date(2027, 6, 1), local_time=time(9)
 )
 
 
@@ -57,6 +67,22 @@ async def unfrozen(
         return await campaigns.begin_sending(conn, project, draft.id)
 
 
+async def scheduled(database: Database, project: ProjectCtx, timing: Timing) -> Campaign:
+    new = NewCampaign("a campaign", Content("Hi", "There", {}), timing=timing)
+    async with database.transaction() as conn:
+        return await campaigns.create(conn, project, new)
+
+
+async def in_local_time(database: Database, project: ProjectCtx) -> Campaign:
+    """One that has begun; bucket 0 holds the users without a zone."""
+    waiting = await scheduled(database, project, LOCAL_TIME)
+    async with database.transaction() as conn:
+        begun = await campaigns.begin(conn, project, waiting.id, revision=0)
+        assert begun is not None
+        await buckets.plan(conn, begun, [PlannedBucket(LONG_AGO, None, ("UTC",))], LONG_AGO)
+    return begun
+
+
 async def a_credential(database: Database, project: ProjectCtx) -> None:
     public = {"team_id": "T", "key_id": "K", "bundle_id": "B"}
     sealed = SealedSecret(b"", b"", "v1")
@@ -68,7 +94,8 @@ async def a_credential(database: Database, project: ProjectCtx) -> None:
 
 
 async def freeze(stores: Stores, sending: Campaign) -> Audience:
-    frozen = await ActivityEnvironment().run(Campaigns(stores).freeze_audience, key_of(sending))
+    freeze = FreezeInput(**dict(key_of(sending)))
+    frozen = await ActivityEnvironment().run(Campaigns(stores).freeze_audience, freeze)
     assert isinstance(frozen, Audience)
     return frozen
 
@@ -194,6 +221,90 @@ async def test_a_stop_of_the_run_before_does_not_touch_a_campaign_that_was_sent_
 
     found = await status_of(database, project, sending)
     assert found.status is CampaignStatus.SENDING
+
+
+async def test_a_few_users_whom_no_credential_reaches_do_not_fail_the_campaign_of_a_zone(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    """Others, in other zones, may have what these lack."""
+    await a_credential(database, project)
+    await devices(database, project, 3)
+    async with database.transaction() as conn:
+        theirs = push_tokens.c.project_id == project.project_id
+        await conn.execute(sa.update(push_tokens).where(theirs).values(provider="fcm"))
+    sending = await in_local_time(database, project)
+
+    frozen = await freeze(stores, sending)
+
+    assert [(lane.lane, lane.end - lane.first) for lane in frozen.lanes] == [(Lane.FCM, 1)]
+
+
+async def test_a_campaign_that_is_sent_again_is_not_late_for_the_time_that_it_had(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    """Whatever it failed for, it is sent now."""
+    waiting = await scheduled(database, project, Timing(scheduled_at=LONG_AGO))
+    end = ending(waiting, CampaignStatus.FAILED, "MISSED_SCHEDULE")
+
+    before = await ActivityEnvironment().run(Campaigns(stores).look, key_of(waiting))
+    await ActivityEnvironment().run(Campaigns(stores).stop, end)
+    async with database.transaction() as conn:
+        await campaigns.begin_sending(conn, project, waiting.id)
+    after = await ActivityEnvironment().run(Campaigns(stores).look, key_of(waiting))
+
+    assert (before.status, before.scheduled_at) == (CampaignStatus.SCHEDULED, LONG_AGO)
+    assert (after.status, after.scheduled_at) == (CampaignStatus.SENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "patience"), [(PastPolicy.SKIP, timedelta(hours=1)), (PastPolicy.SEND_NOW, None)]
+)
+async def test_who_would_rather_be_late_than_silent_is_never_too_late(
+    database: Database,
+    stores: Stores,
+    project: ProjectCtx,
+    policy: PastPolicy,
+    patience: timedelta | None,
+) -> None:
+    waiting = await scheduled(database, project, replace(LOCAL_TIME, past_policy=policy))
+
+    standing = await ActivityEnvironment().run(Campaigns(stores).look, key_of(waiting))
+
+    assert standing.max_lateness == patience
+    assert standing.is_bucketed
+
+
+async def test_a_campaign_that_was_removed_is_ended_without_ado(
+    stores: Stores, project: ProjectCtx
+) -> None:
+    gone = EndInput(
+        project_id=project.project_id, campaign_id=new_id(), status=CampaignStatus.CANCELLED
+    )
+    key = CampaignKey(project_id=gone.project_id, campaign_id=gone.campaign_id)
+
+    await ActivityEnvironment().run(Campaigns(stores).stop, gone)
+    await ActivityEnvironment().run(Campaigns(stores).close, gone)
+    standing = await ActivityEnvironment().run(Campaigns(stores).look, key)
+
+    assert standing.status is None
+
+
+async def test_a_beginning_by_an_older_revision_is_told_what_the_row_says(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    waiting = await scheduled(database, project, Timing(scheduled_at=LONG_AGO))
+    async with database.transaction() as conn:
+        await controls.pause(conn, project, waiting.id)
+        await controls.resume(conn, project, waiting.id)
+    known = BeginInput(**dict(key_of(waiting)), revision=0)
+
+    refused = await ActivityEnvironment().run(Campaigns(stores).begin, known)
+    assert refused.standing is not None
+    again = known.model_copy(update={"revision": refused.standing.revision})
+    begun = await ActivityEnvironment().run(Campaigns(stores).begin, again)
+
+    assert (refused.to_send, refused.standing.revision) == (False, 2)
+    assert begun.to_send
 
 
 async def test_a_wrong_environment_costs_no_device(

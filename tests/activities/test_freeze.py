@@ -53,7 +53,7 @@ async def test_each_lane_has_a_run_of_numbers(database: Database, project: Proje
     frozen = await campaign(database, project, sizes=SIZES)
 
     async with database.transaction() as conn:
-        known = await audience.frozen(conn, frozen)
+        known = await audience.frozen(conn, frozen, 0)
     assert known.audience == 55
     assert known.lanes == [
         LaneBatches(Lane.APNS, 0, 2),

@@ -204,7 +204,8 @@ async def test_what_a_superseded_attempt_was_refused_is_not_owed_again(
 
     superseded = await on_the_wire(stores, sending, dict.fromkeys(ids, REFUSED))
     await run(await attempt(stores, sending, FakeProvider()))
-    await superseded.end()
+    with pytest.raises(ClaimRefused):
+        await superseded.end()
     await make_due(database, project)
     ended = await run(await attempt(stores, sending, third))
 

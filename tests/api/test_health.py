@@ -90,7 +90,7 @@ async def test_documentation_begins_with_what_campaigns_are_made_with(client: As
 
     operations = [operation for methods in paths.values() for operation in methods.values()]
     campaigns = [each["operationId"] for each in operations if each["tags"] == ["campaigns"]]
-    assert campaigns[:4] == ["create_campaign", "list_campaigns", "get_campaign", "send_campaign"]
+    assert campaigns[:4] == ["create_campaign", "list_campaigns", "get_campaign", "change_campaign"]
     assert campaigns.index("list_deliveries") < campaigns.index("create_campaign_in_project")
 
 

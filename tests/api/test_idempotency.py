@@ -1,7 +1,6 @@
 """The same request twice is answered once."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -42,27 +41,15 @@ async def test_another_body_or_path_with_the_key_is_refused(client: AsyncClient)
     assert body.json()["error"]["code"] == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_of_many_at_once_one_runs(client: AsyncClient) -> None:
-    calls = [client.post("/admin/segments", json=BODY, headers=keyed("a")) for _ in range(8)]
+async def test_of_fifty_at_once_one_runs_and_all_get_its_answer(client: AsyncClient) -> None:
+    calls = [client.post("/admin/segments", json=BODY, headers=keyed("a")) for _ in range(50)]
 
     answers = await asyncio.gather(*calls)
 
-    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.content for answer in answers}) == 1
+    assert [answer.headers.get("Idempotent-Replayed") for answer in answers].count("true") == 49
     assert len(await own_segments(client)) == 1
-
-
-async def test_claim_of_another_request_is_in_use_until_its_time_is_over(
-    tenant: Tenant, api_database: Database
-) -> None:
-    await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
-    await _rewind(tenant, api_database, locked_until=datetime.now(UTC) + timedelta(seconds=60))
-    busy = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
-    await _rewind(tenant, api_database, locked_until=datetime.now(UTC) - timedelta(seconds=1))
-
-    taken_over = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
-
-    assert (busy.status_code, busy.json()["error"]["code"]) == (409, "IDEMPOTENCY_KEY_IN_USE")
-    assert taken_over.status_code == 201
 
 
 async def test_refused_request_succeeds_with_its_key_once_the_cause_is_mended(
@@ -86,18 +73,6 @@ async def test_refusal_leaves_its_key_to_another_request(client: AsyncClient) ->
     other = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
 
     assert [refused.status_code, other.status_code] == [400, 201]
-
-
-async def test_unexpected_error_frees_the_key(
-    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr("fanfare.db.segments.create", _explode)
-        failed = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
-
-    again = await client.post("/admin/segments", json=BODY, headers=keyed("a"))
-
-    assert [failed.status_code, again.status_code] == [500, 201]
 
 
 async def test_key_of_another_project_is_another_key(tenant: Tenant, other_tenant: Tenant) -> None:
@@ -165,15 +140,3 @@ async def test_answer_is_forgotten_after_thirty_days(
     again = await tenant.client.post("/admin/segments", json=BODY, headers=keyed("a"))
     assert deleted == 1
     assert "Idempotent-Replayed" not in again.headers
-
-
-async def _rewind(tenant: Tenant, api_database: Database, *, locked_until: datetime) -> None:
-    """Have the request of the only key look unfinished."""
-    project = ProjectCtx(UUID(tenant.project_id))
-    statement = sa.text("UPDATE idempotency_keys SET status = NULL, locked_until = :until")
-    async with api_database.project(project) as conn:
-        await conn.execute(statement, {"until": locked_until})
-
-
-async def _explode(*_: object) -> None:
-    raise RuntimeError("no")

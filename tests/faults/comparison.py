@@ -13,9 +13,11 @@ from fanfare.dev.reconciliation import Device
 @dataclass(frozen=True, slots=True)
 class Balance:
     """The parts of an audience at one moment. `strangers` are rows of nobody in it; `pending` is
-    what the counters of the batches leave."""
+    what the counters of the batches leave. `is_settled`: the campaign has ended, and what it leaves
+    behind is settled."""
 
     status: str
+    is_settled: bool
     audience: int
     members: int
     strangers: int
@@ -42,6 +44,7 @@ class Comparison:
     skipped: int
     unknown: int
     possible_duplicates: int
+    skipped_by: Mapping[str, int]
 
 
 def balance(conn: psycopg.Connection, campaign_id: UUID) -> Balance:
@@ -75,7 +78,8 @@ def compare(
 
 _BALANCE = """
     WITH campaign AS (
-        SELECT project_id, id, status, coalesce(audience, 0) AS audience
+        SELECT project_id, id, status, settled_at IS NOT NULL AS is_settled,
+               coalesce(audience, 0) AS audience
         FROM push_campaigns WHERE id = %(campaign)s
     ),
     batches AS (
@@ -87,7 +91,7 @@ _BALANCE = """
         SELECT d.token_id FROM campaign c
         JOIN push_deliveries d ON d.project_id = c.project_id AND d.campaign_id = c.id
     )
-    SELECT status, audience,
+    SELECT status, is_settled, audience,
         (SELECT count(*) FROM members) AS members,
         (SELECT count(*) FROM deliveries d
          WHERE NOT EXISTS (SELECT FROM members m WHERE m.token_id = d.token_id)) AS strangers,
@@ -107,7 +111,8 @@ _COMPARE = """
     WITH campaign AS (SELECT project_id, id FROM push_campaigns WHERE id = %(campaign)s),
     tokens AS (SELECT t.* FROM campaign c JOIN push_tokens t ON t.project_id = c.project_id),
     recorded AS (
-        SELECT t.provider, t.token, d.token_id, d.status, d.possible_duplicate
+        SELECT t.provider, t.token, d.token_id, d.status, d.reason,
+               d.possible_duplicate
         FROM campaign c
         JOIN push_deliveries d ON d.project_id = c.project_id AND d.campaign_id = c.id
         LEFT JOIN tokens t ON t.id = d.token_id
@@ -146,6 +151,9 @@ _COMPARE = """
         count(*) FILTER (WHERE status = 'failed') AS failed,
         count(*) FILTER (WHERE status = 'skipped') AS skipped,
         count(*) FILTER (WHERE status = 'unknown') AS unknown,
-        count(*) FILTER (WHERE flagged) AS possible_duplicates
+        count(*) FILTER (WHERE flagged) AS possible_duplicates,
+        (SELECT coalesce(jsonb_object_agg(reason, rows), '{}') FROM (
+            SELECT reason, count(*) AS rows FROM recorded WHERE status = 'skipped' GROUP BY reason
+         ) AS reasons) AS skipped_by
     FROM lines
 """

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import httpx
 import psycopg
 
 from fanfare.dev.api_client import ApiClient, CampaignStats
 from fanfare.dev.reconciliation import Device, read_account
-from tests.faults import comparison
+from tests.faults import acceptances, comparison
 from tests.faults.comparison import Balance, Comparison
 
 # What is on the wire when a campaign is stopped may still be accepted: a request's deadline.
@@ -70,9 +69,7 @@ class Oracle:
 
 def read(simulator_url: str, campaign_id: UUID) -> Account:
     """The simulator's account. Raises StackProblem or httpx.HTTPError where it does not answer."""
-    query = {"collapse_id": str(campaign_id)}
-    answer = httpx.get(f"{simulator_url}/ledger/stats", params=query, trust_env=False)
-    stats = answer.raise_for_status().json()
+    stats = acceptances.totals(simulator_url, campaign_id)
     last = stats["last_accepted_at"]
     return Account(
         requests=stats["requests"],
@@ -113,7 +110,7 @@ def _balance_violations(balance: Balance) -> Sequence[str]:
         said.append(f"I1: the batches hold {balance.members} devices of {balance.audience}")
     if balance.strangers:
         said.append(f"I1: {balance.strangers} rows are of nobody in the audience")
-    if balance.status in {"sent", "cancelled"} and balance.pending:
+    if (balance.status == "sent" or balance.is_settled) and balance.pending:
         said.append(f"I1: the campaign is {balance.status} and {balance.pending} are pending")
     return said
 
@@ -127,6 +124,8 @@ def _ending_violations(balance: Balance, compared: Comparison) -> Sequence[str]:
             f"I2: the campaign is sent, {compared.owed} messages are owed and "
             f"{compared.open_batches} batches open"
         )
+    if balance.status == "cancelled" and not balance.is_settled:
+        said.append("I2: the campaign is cancelled and not settled")
     return said
 
 
@@ -166,14 +165,15 @@ def _deactivation_violations(compared: Comparison) -> Iterable[str]:
 def _counter_violations(
     balance: Balance, compared: Comparison, stats: CampaignStats
 ) -> Iterable[str]:
-    counted = {
-        "audience": (stats.audience, balance.audience),
+    counted: Mapping[str, tuple[object, object]] = {
+        "audience": (stats.audience or 0, balance.audience),
         "pending": (stats.pending, balance.audience - balance.rows),
         "sent": (stats.sent, compared.sent),
         "failed": (stats.failed, compared.failed),
         "skipped": (stats.skipped, compared.skipped),
         "unknown": (stats.unknown, compared.unknown),
         "possible duplicates": (stats.possible_duplicates, compared.possible_duplicates),
+        "skipped for a reason": (stats.skipped_by, compared.skipped_by),
     }
     for name, (shown, held) in counted.items():
         if shown != held:

@@ -6,17 +6,15 @@ breaks one breaks no other.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import httpx
 import orjson
 import psycopg
-from pydantic import BaseModel
 from temporalio.client import Client, WorkflowHandle
 
 from fanfare.dev.api_client import ApiClient, Campaign
@@ -24,6 +22,7 @@ from fanfare.dev.project import register
 from fanfare.dev.reconciliation import Device
 from fanfare.dev.stack import Stack
 from fanfare.models import Environment
+from tests.faults import acceptances
 from tests.faults.devices import Rule, environment_of, lines
 from tests.faults.oracle import Facts, Oracle
 from tests.faults.proxy import ChaosProxy
@@ -53,17 +52,6 @@ class Limits:
 
 
 FREE = Limits()
-
-
-class Acceptance(BaseModel):
-    """What the simulator's ledger says of one acceptance, as far as it is asked here."""
-
-    accepted_at: datetime
-
-
-class Page(BaseModel):
-    data: list[Acceptance]
-    next_cursor: int | None
 
 
 class Outcome(NamedTuple):
@@ -114,20 +102,27 @@ class Stage:
         answer = httpx.get(f"{self.stack.simulator_url}/script", trust_env=False)
         return int(answer.raise_for_status().json()["data"][number]["hits"])
 
-    async def campaign(self, devices: Sequence[Device], limits: Limits = FREE) -> "Staged":
+    async def campaign(
+        self,
+        devices: Sequence[Device],
+        limits: Limits = FREE,
+        content: Mapping[str, object] = HELLO,
+    ) -> "Staged":
         """A draft to all of these devices, which belong to a new project."""
-        return await self.do(lambda: self._campaign(devices, limits))
+        return await self.do(lambda: self._campaign(devices, limits, content))
 
-    def _campaign(self, devices: Sequence[Device], limits: Limits) -> "Staged":
+    def _campaign(
+        self, devices: Sequence[Device], limits: Limits, content: Mapping[str, object]
+    ) -> "Staged":
         project = register(self.stack, "faults")
         environment = environment_of(devices[0])
         key, nothing = project.api_key, UUID(int=0)
-        staged = Staged(self, project.project_id, key, nothing, limits, environment)
+        staged = Staged(self, project.project_id, key, nothing, limits, environment, len(devices))
         staged.put_credentials()
         with staged.api() as api:
             report = api.import_users(lines(devices))
             assert report.tokens == len(devices), report
-            return replace(staged, id=api.create_campaign(HELLO).id)
+            return replace(staged, id=api.create_campaign(content).id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +138,7 @@ class Staged:
     id: UUID
     limits: Limits
     environment: Environment
+    size: int
 
     def api(self) -> ApiClient:
         """The API with the project's key. Close it."""
@@ -213,13 +209,17 @@ class Staged:
         """How many requests the providers had for it."""
         return int(self._stats()["requests"])
 
+    def accepted(self) -> int:
+        """How many messages they accepted, a repeat counted again."""
+        return int(self._stats()["accepted"])
+
     def refused(self) -> int:
-        """How many of these they refused."""
+        """How many of the requests they refused."""
         return sum(self._stats()["rejected"].values())
 
     def accepted_at(self) -> Sequence[float]:
         """When each message was accepted, in epoch seconds, the first one first."""
-        return list(self._acceptance_times())
+        return list(acceptances.moments(self.stage.stack.simulator_url, self.id))
 
     def value(self, query: str) -> Any:  # Any: whatever the column holds
         """The one value that a query about the campaign finds, by `%(project)s` and `%(id)s`."""
@@ -266,20 +266,7 @@ class Staged:
         return Oracle(self.stage.stack.database_url, self.stage.stack.simulator_url)
 
     def _stats(self) -> Any:  # Any: JSON
-        url = f"{self.stage.stack.simulator_url}/ledger/stats"
-        query = {"collapse_id": str(self.id)}
-        return httpx.get(url, params=query, trust_env=False).raise_for_status().json()
-
-    def _acceptance_times(self) -> Iterator[float]:
-        url = f"{self.stage.stack.simulator_url}/ledger"
-        cursor: int | None = 0
-        with httpx.Client(trust_env=False) as http:
-            while cursor is not None:
-                query: dict[str, str | int] = {"collapse_id": str(self.id), "limit": 500}
-                query["cursor"] = cursor
-                page = Page.model_validate(http.get(url, params=query).raise_for_status().json())
-                yield from (entry.accepted_at.timestamp() for entry in page.data)
-                cursor = page.next_cursor
+        return acceptances.totals(self.stage.stack.simulator_url, self.id)
 
 
 MOST_ATTEMPTS = """

@@ -134,6 +134,20 @@ def test_i1_pending_is_well_while_it_is_sent(case: Case) -> None:
     assert [sentence for sentence in case.said() if sentence.startswith("I1")] == []
 
 
+def test_i1_pending_is_well_until_a_cancelled_campaign_is_settled(case: Case) -> None:
+    case.change(of_row("DELETE FROM push_deliveries WHERE campaign_id = %(campaign)s"))
+    case.change("UPDATE push_batches SET sent = 3 WHERE campaign_id = %(campaign)s")
+    case.change("UPDATE push_campaigns SET status = 'cancelled' WHERE id = %(campaign)s")
+
+    unsettled = case.said()
+    case.change("UPDATE push_campaigns SET settled_at = now() WHERE id = %(campaign)s")
+    settled = case.said()
+
+    assert "I2: the campaign is cancelled and not settled" in unsettled
+    assert [sentence for sentence in unsettled if sentence.startswith("I1")] == []
+    assert "I1: the campaign is cancelled and 1 are pending" in settled
+
+
 def test_i2_a_row_that_is_not_final(case: Case) -> None:
     case.change("ALTER TABLE push_deliveries DROP CONSTRAINT ck_push_deliveries_status")
     case.change(
@@ -232,6 +246,14 @@ def test_i9_a_counter_that_is_not_what_the_ledger_holds(case: Case, field: str, 
     said = case.said(stats=STATS.model_copy(update={field: held + 1}))
 
     assert said == [f"I9: the API shows {held + 1} {name} where the ledger holds {held}"]
+
+
+def test_i9_reasons_that_are_not_those_of_the_ledger(case: Case) -> None:
+    said = case.said(stats=STATS.model_copy(update={"skipped_by": {"expired": 1}}))
+
+    assert said == [
+        "I9: the API shows {'expired': 1} skipped for a reason where the ledger holds {}"
+    ]
 
 
 def test_i10_more_requests_than_the_budget(case: Case) -> None:

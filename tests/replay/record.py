@@ -7,8 +7,8 @@ they are what workflows of that version, still running somewhere, have lived thr
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Collection
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,28 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from fanfare.dev import temporal_server
+from fanfare.models import CampaignStatus
 from tests.workflows.fakes import FakeActivities, FakeUpkeep, audience_of, failure
 from tests.workflows.refreshing import FakeSegments, refreshing
 from tests.workflows.refreshing import start as start_refresh
-from tests.workflows.running import serving, start
+from tests.workflows.running import (
+    serving,
+    start,
+    start_by_row,
+    tell,
+    until,
+    until_run_after,
+)
 from workflows import WORKFLOWS, attributes, queues
 from workflows.campaign import PushCampaign
-from workflows.stubs import BatchResult
+from workflows.fanout import WINDOW
+from workflows.stubs import BatchResult, BucketTimes, Plan, Standing
 from workflows.upkeep import Upkeep
 
 HISTORIES = Path(__file__).parent / "histories"
+
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 
 Handle = WorkflowHandle[PushCampaign, str]
 AnyHandle = WorkflowHandle[Any, Any]  # Any: of whichever workflow
@@ -66,6 +78,127 @@ async def canary_asked_again(client: Client) -> Handle:
     return await _ended(client, activities)
 
 
+async def rescheduled(client: Client) -> Handle:
+    activities = await _waiting(client, HOUR)
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await tell(handle, activities, scheduled_at=await _now(client) + SECOND)
+        await handle.result()
+    return handle
+
+
+async def unscheduled(client: Client) -> Handle:
+    return await _told(client, await _waiting(client, HOUR), status=CampaignStatus.DRAFT)
+
+
+async def removed(client: Client) -> Handle:
+    return await _told(client, await _waiting(client, HOUR), status=None)
+
+
+async def cancelled_by_the_row(client: Client) -> Handle:
+    gate = asyncio.Event()
+    activities = FakeActivities(audience_of(apns=40), gates=dict.fromkeys(range(1, 40), gate))
+    async with serving(client, activities):
+        handle = await start(client)
+        await until(lambda: len(activities.batches) > WINDOW)
+        await tell(handle, activities, status=CampaignStatus.CANCELLED)
+        gate.set()
+        await handle.result()
+    return handle
+
+
+async def paused_while_sending(client: Client) -> Handle:
+    gate = asyncio.Event()
+    activities = FakeActivities(audience_of(apns=20), gates=dict.fromkeys(range(1, 20), gate))
+    async with serving(client, activities):
+        handle = await start(client)
+        await until(lambda: len(activities.batches) > WINDOW)
+        await tell(handle, activities, is_paused=True)
+        gate.set()
+        await until(lambda: len(activities.refused) == WINDOW)
+        await tell(handle, activities, is_paused=False)
+        await handle.result()
+    return handle
+
+
+async def paused_over_its_time(client: Client) -> Handle:
+    activities = await _waiting(client, SECOND)
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await tell(handle, activities, is_paused=True)
+        await until_run_after(handle)
+        await tell(handle, activities, is_paused=False)
+        await handle.result()
+    return handle
+
+
+async def missed(client: Client) -> Handle:
+    activities = await _waiting(client, -2 * HOUR)
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await handle.result()
+    return handle
+
+
+async def local_time(client: Client) -> Handle:
+    """The last of three buckets is moved while the first is sent."""
+    now = await _now(client)
+    planned = [now + 2 * SECOND, now + 3 * SECOND, now + HOUR]
+    moved = [*planned[:2], now + 5 * SECOND]
+    activities = await _waiting(client, timedelta(0))
+    activities.change(is_bucketed=True, scheduled_at=None)
+    before = activities.standing.revision
+    activities.on_plan = lambda _: _plan_of(
+        planned if activities.standing.revision == before else moved
+    )
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await until(lambda: len(activities.batches) == 2)
+        await tell(handle, activities)
+        await handle.result()
+    return handle
+
+
+async def window_closed_and_opened(client: Client) -> Handle:
+    """On a batch that is owed when it closes."""
+    now = await _now(client)
+    closes_at, opens_at = now + SECOND, now + 3 * SECOND
+    owing = iter([BatchResult(sent=10), BatchResult(sent=9, owed=1, due_at=closes_at + SECOND / 2)])
+    activities = FakeActivities(
+        audience_of(apns=2),
+        standing=Standing(status=CampaignStatus.SENDING, is_bucketed=True),
+        on_batch=lambda _: next(owing, BatchResult(sent=10)),
+        on_plan=lambda moment: Plan(
+            buckets=[
+                BucketTimes(number=0, opens_at=now, closes_at=closes_at)
+                if moment < closes_at
+                else BucketTimes(number=0, opens_at=opens_at, closes_at=opens_at + HOUR)
+            ]
+        ),
+    )
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await handle.result()
+    return handle
+
+
+async def sent_again_while_ending(client: Client) -> Handle:
+    gate = asyncio.Event()
+    answers = iter([failure("CREDENTIALS_REFUSED")])
+    activities = FakeActivities(
+        audience_of(apns=2),
+        on_batch=lambda _: next(answers, BatchResult(sent=10)),
+        gates={"close": gate},
+    )
+    async with serving(client, activities):
+        handle = await start(client)
+        await until(lambda: "close" in activities.calls)
+        await tell(handle, activities, status=CampaignStatus.SENDING)
+        gate.set()
+        await handle.result()
+    return handle
+
+
 async def refresh_of_every_segment(client: Client) -> AnyHandle:
     segments = FakeSegments(["seg_a", "seg_b", "seg_c"], broken=frozenset({"seg_b"}))
     return await _refreshed(client, segments)
@@ -95,6 +228,16 @@ PATHS: dict[str, Callable[[Client], Awaitable[AnyHandle]]] = {
         failed_without_its_segment,
         failed_by_refused_credentials,
         canary_asked_again,
+        rescheduled,
+        unscheduled,
+        removed,
+        cancelled_by_the_row,
+        paused_while_sending,
+        paused_over_its_time,
+        missed,
+        local_time,
+        window_closed_and_opened,
+        sent_again_while_ending,
         refresh_of_every_segment,
         refresh_of_one_segment,
         upkeep,
@@ -151,6 +294,30 @@ async def _ended(
         handle = await start(client, None if after is None else now + after)
         if act is not None:
             await act(handle)
+        await handle.result()
+    return handle
+
+
+async def _now(client: Client) -> datetime:
+    return await WorkflowEnvironment.from_client(client).get_current_time()
+
+
+async def _waiting(client: Client, after: timedelta) -> FakeActivities:
+    """A campaign of one batch that is due so much later."""
+    due = await _now(client) + after
+    standing = Standing(status=CampaignStatus.SCHEDULED, scheduled_at=due, max_lateness=HOUR)
+    return FakeActivities(audience_of(apns=1), standing=standing)
+
+
+def _plan_of(moments: Sequence[datetime]) -> Plan:
+    times = [BucketTimes(number=n, opens_at=opens_at) for n, opens_at in enumerate(moments)]
+    return Plan(buckets=times)
+
+
+async def _told(client: Client, activities: FakeActivities, **changed: object) -> Handle:
+    async with serving(client, activities):
+        handle = await start_by_row(client, activities)
+        await tell(handle, activities, **changed)
         await handle.result()
     return handle
 

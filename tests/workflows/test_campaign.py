@@ -11,8 +11,9 @@ from temporalio.testing import WorkflowEnvironment
 from fanfare.models import CampaignStatus
 from tests.workflows.fakes import BATCH, FakeActivities, audience_of, failure
 from tests.workflows.running import serving, start, until
-from workflows.campaign import WINDOW, PushCampaign
+from workflows.campaign import PushCampaign
 from workflows.canary import WRONG_CREDENTIAL
+from workflows.fanout import WINDOW
 from workflows.stubs import BatchResult
 
 TIMEOUT = 60
@@ -243,11 +244,12 @@ async def test_batches_that_owe_messages_hold_up_no_other(
     assert counts.sent == 3 * WINDOW * 10
 
 
-async def test_a_batch_that_is_left_keeps_what_it_had_counted(
+async def test_a_batch_that_was_refused_keeps_what_it_had_counted_and_is_tried_again(
     temporal_env: WorkflowEnvironment,
 ) -> None:
     due_at = await temporal_env.get_current_time()
-    answers = iter([BatchResult(sent=9, owed=1, due_at=due_at), BatchResult(stopped=True)])
+    owing, refused = BatchResult(sent=9, owed=1, due_at=due_at), BatchResult(stopped=True)
+    answers = iter([owing, refused, BatchResult(sent=10)])
     activities = FakeActivities(audience_of(apns=1), on_batch=lambda _: next(answers))
 
     async with serving(temporal_env.client, activities):
@@ -255,8 +257,8 @@ async def test_a_batch_that_is_left_keeps_what_it_had_counted(
         await _result(handle)
         counts = await handle.query(PushCampaign.counts)
 
-    assert activities.batches == [0, 0]
-    assert counts.sent == 9
+    assert activities.batches == [0, 0, 0]
+    assert counts.sent == 10
 
 
 async def test_a_stopped_campaign_does_not_wait_for_what_is_owed(
