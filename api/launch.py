@@ -6,7 +6,6 @@ changes a campaign that is set going needs no Temporal: claims read the row, and
 could not be told hears of it from the upkeep.
 """
 
-import asyncio
 from collections.abc import Awaitable
 from datetime import datetime
 from uuid import UUID
@@ -19,13 +18,12 @@ from api.campaignbodies import CampaignBody
 from api.campaignchanges import CampaignChange
 from api.forecasts import Planned
 from api.resources import Resources
-from fanfare.db import campaigns, controls, projects, segments
+from fanfare.db import campaigns, controls, progress, projects, segments
 from fanfare.db.campaigns import NewCampaign
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign, Project
-from fanfare.errors import CampaignNotFound, TemporalUnavailable, TransactionConflict
+from fanfare.errors import TemporalUnavailable, TransactionConflict
 from fanfare.models import CampaignStatus, ProjectCtx
-from fanfare.temporal import CALL_TIMEOUT
 from workflows import starter
 
 _UNSENT = frozenset({CampaignStatus.DRAFT, CampaignStatus.SCHEDULED})
@@ -48,7 +46,7 @@ async def create(
     Raises what `body.checked` and `confirmations.require` raise, SegmentNotFound,
     DatabaseUnavailable, or TemporalUnavailable with nothing stored.
     """
-    campaign = await _made_before(resources.database, project, claim_id)
+    campaign = await _made_before(resources, project, claim_id)
     is_new = campaign is None
     if campaign is None:
         new = body.checked(await projects.find(resources.reads, project), now)
@@ -146,13 +144,12 @@ async def remove(resources: Resources, project: ProjectCtx, campaign_id: UUID) -
 
 
 async def _made_before(
-    database: Database, project: ProjectCtx, campaign_id: UUID
+    resources: Resources, project: ProjectCtx, campaign_id: UUID
 ) -> Campaign | None:
-    async with database.project(project) as conn:
-        try:
-            return await campaigns.get(conn, project, campaign_id)
-        except CampaignNotFound:
-            return None
+    if not await progress.exists(resources.reads, project, campaign_id):
+        return None
+    async with resources.database.project(project) as conn:
+        return await campaigns.get(conn, project, campaign_id)
 
 
 async def _store(
@@ -236,12 +233,8 @@ async def _tell(temporal: Client, campaign: Campaign) -> None:
 
 
 async def _try_to_tell(campaign_id: UUID, telling: Awaitable[None]) -> None:
-    """The row is written, and stands: nobody waits long for a Temporal that is away.
-
-    Its client does, for 10 s and more: the time-out of a call is that of each of its attempts.
-    """
+    """The row is written, and stands."""
     try:
-        async with asyncio.timeout(CALL_TIMEOUT.total_seconds()):
-            await telling
-    except (TemporalUnavailable, TimeoutError) as error:
-        _log.warning("change_not_told", campaign_id=str(campaign_id), why=repr(error))
+        await telling
+    except TemporalUnavailable as error:
+        _log.warning("change_not_told", campaign_id=str(campaign_id), why=error.message)

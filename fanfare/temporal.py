@@ -4,6 +4,7 @@ Configured as every Temporal client is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TE
 TEMPORAL_TLS_*, or a profile in a TOML file.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -41,14 +42,23 @@ async def connect(*, lazy: bool = False) -> Client:
 
 
 @asynccontextmanager
-async def answering() -> AsyncIterator[None]:
+async def answering(within: timedelta | None = None) -> AsyncIterator[None]:
     """Turn whatever Temporal answers but success into TemporalUnavailable.
+
+    `within` bounds the whole: the time-out of a call is that of each of its attempts, and the
+    client makes them for ten seconds and more.
 
     A namespace that is missing and a permission that is lacking are an operator's to mend, and
     for a caller the same as a service that is away.
     """
+    seconds = None if within is None else within.total_seconds()
     try:
-        yield
+        async with asyncio.timeout(seconds) as bound:
+            yield
+    except TimeoutError as error:
+        if not bound.expired():
+            raise
+        raise TemporalUnavailable(_NO_ANSWER) from error
     except RPCError as error:
         says = f"Temporal says {error.status.name}." if error.status not in _AWAY else _NO_ANSWER
         raise TemporalUnavailable(says) from error

@@ -75,7 +75,7 @@ async def tell_removed(client: Client, campaign_id: UUID) -> None:
     Raises TemporalUnavailable.
     """
     handle = client.get_workflow_handle(workflow_id(campaign_id))
-    async with answering():
+    async with answering(CALL_TIMEOUT):
         try:
             await handle.signal(PushCampaign.changed, rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
@@ -86,7 +86,7 @@ async def tell_removed(client: Client, campaign_id: UUID) -> None:
 async def is_running(client: Client, campaign_id: UUID) -> bool:
     """Whether somebody works on the campaign. Raises TemporalUnavailable."""
     handle = client.get_workflow_handle(workflow_id(campaign_id))
-    async with answering():
+    async with answering(CALL_TIMEOUT):
         try:
             description = await handle.describe(rpc_timeout=CALL_TIMEOUT)
         except RPCError as error:
@@ -114,7 +114,7 @@ async def send_test(client: Client, project_id: UUID, test_id: UUID) -> None:
 
 
 async def _start(client: Client, campaign: Campaign, *, signal: str | None = None) -> None:
-    async with answering():
+    async with answering(CALL_TIMEOUT):
         await client.start_workflow(
             PushCampaign.run,
             _input(campaign),

@@ -208,7 +208,12 @@ async def end(
 
     Nor where it was sent again meanwhile and nobody has begun on it yet: that is another sending.
     """
-    values: dict[str, object] = {"status": status, "updated_at": sa.func.now()}
+    values: dict[str, object] = {
+        "status": status,
+        # Who paused it as it ended finds it ended.
+        "paused_at": None,
+        "updated_at": sa.func.now(),
+    }
     if status is CampaignStatus.SENT:
         values |= {"sent_at": sa.func.now(), "settled_at": sa.func.now()}
     if status is CampaignStatus.CANCELLED:

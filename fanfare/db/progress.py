@@ -48,6 +48,12 @@ async def get(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> Progre
     return Progress(campaigns.from_row(row), _stats(row), row["held_until"], row["in_flight"])
 
 
+async def exists(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> bool:
+    """Whether there is a campaign of that id. One look-up by key."""
+    values = {"project": project.project_id, "campaign": campaign_id}
+    return await reads.row_of(project, _EXISTS, values) is not None
+
+
 async def of_all(
     conn: AsyncConnection, project: ProjectCtx, found: Sequence[Campaign]
 ) -> Sequence[Progress]:
@@ -72,6 +78,10 @@ def _stats(row: Mapping[str, Any]) -> Stats:  # Any: values of many columns
 
 # By their names: a plan that is kept does not outlive a `*` that means more than before.
 _COLUMNS = ", ".join(f"c.{name}" for name in push_campaigns.columns.keys())  # noqa: SIM118
+
+_EXISTS = """
+    SELECT 1 AS found FROM push_campaigns WHERE project_id = %(project)s AND id = %(campaign)s
+"""
 
 # Of a campaign `c`. What is owed and was not accepted for certain is not on the wire.
 _IN_FLIGHT = """
