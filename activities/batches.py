@@ -18,7 +18,7 @@ from activities.rates import CampaignRates
 from activities.refusals import CredentialsRefused, MessageRefused
 from activities.senders import Sender, Senders
 from activities.stores import Stores
-from fanfare.db import batches, campaigns
+from fanfare.db import batches, campaigns, claims
 from fanfare.db.batches import BatchKey
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.owed import Owing
@@ -32,9 +32,9 @@ from workflows.stubs import BatchActivities, BatchInput, BatchResult
 KEEP_SECONDS = 5.0
 KEEP_CAMPAIGNS = 100
 
-# A pass that a slow rate makes longer gives its batch back. Its activity must not time out, for
-# then what is on the wire would be in doubt.
-PASS_SECONDS = 3_600.0
+# A pass that a slow rate makes longer gives its batch back: its workflow may wait for that to begin
+# anew; and its activity must not time out, which would leave what is on the wire in doubt.
+PASS_SECONDS = 300.0
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ class Batches(BatchActivities):
         except (ClaimRefused, CampaignNotFound):
             return BatchResult(stopped=True)
         except PassEndedEarly as error:
-            raise _again("the batch goes on in another attempt", "PASS_ENDED") from error
+            raise _again("the worker stops; another takes the batch", "WORKER_STOPS") from error
         except CredentialReplaced as error:
             raise _again("the credential was replaced meanwhile", "CREDENTIAL_REPLACED") from error
         except MessageRefused as error:
@@ -106,7 +106,8 @@ class Batches(BatchActivities):
         way = None
         if other is not None:
             # Of a message that its rate has let go already.
-            way = OtherWay(other.provider.prepare(notification), other.pace)
+            may_send = partial(self._may_send, key)
+            way = OtherWay(other.provider.prepare(notification), other.pace, may_send)
         rate = self._rates.find(key.project, key.campaign_id)
         ends_at = time.monotonic() + PASS_SECONDS
         on_wait = partial(end_wait, campaign, ends_at)
@@ -120,6 +121,10 @@ class Batches(BatchActivities):
             other=way,
             ends_at=ends_at,
         )
+
+    async def _may_send(self, key: BatchKey) -> bool:
+        async with self._stores.ledger.connection() as ledger:
+            return await claims.is_sending(ledger, key)
 
     async def _skip(self, key: BatchKey, batch: Batch) -> BatchResult:
         """Close a batch for which the project has no credential."""
@@ -140,7 +145,8 @@ def _result(passed: Passed) -> BatchResult:
         unknown=counts.unknown,
         suspects=counts.suspects,
         owed=passed.owing.count,
-        due_at=passed.owing.next_due,
+        due_at=None if passed.is_unfinished else passed.owing.next_due,
+        unfinished=passed.is_unfinished,
     )
 
 

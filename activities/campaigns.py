@@ -121,7 +121,14 @@ class Campaigns(CampaignActivities):
         if end.failure_code is not None:
             failure = Failure(end.failure_code, end.failure_message or end.failure_code)
         async with beating(), self._stores.database.transaction() as conn:
-            await campaigns.end(conn, _project(end), end.campaign_id, end.status, failure)
+            await campaigns.end(
+                conn,
+                _project(end),
+                end.campaign_id,
+                end.status,
+                failure,
+                revision=end.revision,
+            )
         log.info("campaign_stopped", campaign_id=str(end.campaign_id), status=end.status)
 
     @activity.defn(name="close_campaign")
@@ -266,7 +273,7 @@ async def _require_credentials(
     stored = await credentials.all_of(conn, _project_of(campaign))
     reachable = {Lane.of(credential.provider, credential.environment) for credential in stored}
     lanes = {lane.lane for lane in frozen.lanes}
-    if shares.is_zoned(campaign) and lanes:
+    if campaign.timing.goes_by_zones and lanes:
         # A few users of one zone: others may have what these lack.
         lanes = set(Lane)
     if lanes and reachable.isdisjoint(lanes):

@@ -37,8 +37,11 @@ log = structlog.get_logger()
 
 
 class PassEndedEarly(Exception):
-    """The worker is being shut down, or has had the batch for long. What was claimed is recorded;
-    another takes the rest."""
+    """The worker is being shut down. What was claimed is recorded; another takes the rest."""
+
+
+class PassTimeUp(Exception):
+    """The pass has had its batch for long enough. What was claimed is recorded."""
 
 
 class CampaignExpired(Exception):
@@ -47,10 +50,11 @@ class CampaignExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """How far an attempt brought its batch."""
+    """How far an attempt brought its batch. `is_unfinished`: there is more to claim of it."""
 
     counts: BatchCounts
     owing: Owing
+    is_unfinished: bool = False
 
 
 @dataclass(slots=True)
@@ -80,12 +84,15 @@ class BatchPass:
         """
         self.claimed, self.owes = self.batch.claimed, self.batch.owes
         await self._take_up_lost()
+        is_unfinished = False
         try:
             while await self._take_turn():
                 pass
         except CampaignExpired:
             await self._expire()
-        return await self._close()
+        except PassTimeUp:
+            is_unfinished = True
+        return await self._close(is_unfinished=is_unfinished)
 
     async def _take_turn(self) -> bool:
         """Send as many as the pace admits. False where nothing is left to send now."""
@@ -196,22 +203,24 @@ class BatchPass:
             async with self.stores.ledger.transaction() as conn:
                 await ledger.settle_missing(conn, self.key, self.batch.epoch, settlement)
 
-    async def _close(self) -> Passed:
+    async def _close(self, *, is_unfinished: bool) -> Passed:
         async with self.stores.ledger.connection() as conn:
             counts = await batches.close(conn, self.key)
             nothing = Owing(0, None)
             owing = nothing if counts.is_complete else await owed.owing(conn, self.key)
-        return Passed(counts, owing)
+        return Passed(counts, owing, is_unfinished and not counts.is_complete)
 
 
 def end_wait(campaign: Campaign, ends_at: float = math.inf) -> None:
-    """Raise PassEndedEarly or CampaignExpired where nobody is to wait any more to send.
+    """Raise PassEndedEarly, CampaignExpired or PassTimeUp where nobody is to wait any more to send.
 
     `ends_at`: until when the pass may last, as `time.monotonic()` counts.
     """
-    if activity.is_worker_shutdown() or time.monotonic() > ends_at:
+    if activity.is_worker_shutdown():
         raise PassEndedEarly
     end_if_expired(campaign)
+    if time.monotonic() > ends_at:
+        raise PassTimeUp
 
 
 def end_if_expired(campaign: Campaign) -> None:

@@ -6,7 +6,7 @@ otherwise lost for good.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from activities.admission import Admission, giving_back
@@ -24,10 +24,14 @@ PATIENCE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class OtherWay:
-    """A message's way to the other environment, and how it is held back there."""
+    """A message's way to the other environment, and how it is held back there.
+
+    `may_send`: whether the campaign is still sent, by the time that the way is free.
+    """
 
     send: Send
     pace: Admission
+    may_send: Callable[[], Awaitable[bool]]
 
 
 def with_other(send: Send, other: OtherWay) -> Send:
@@ -57,12 +61,26 @@ async def _try(
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 admitted = await other.pace.admit(len(left))
+            may_send = await _may_send(other, admitted)
         except (PaceClosed, CredentialReplaced, DatabaseUnavailable, TimeoutError):
+            may_send = False
+        if not may_send:
             yield [(target, refused[target]) for target in left]
             return
         asked, left = left[:admitted], left[admitted:]
         async for group in giving_back(other.send, other.pace)(asked):
             yield [(target, _merged(refused[target], said)) for target, said in group]
+
+
+async def _may_send(other: OtherWay, admitted: int) -> bool:
+    """Whether to go on; what was admitted goes back where not."""
+    is_sent = False
+    try:
+        is_sent = await other.may_send()
+    finally:
+        if not is_sent:
+            other.pace.done(admitted)
+    return is_sent
 
 
 def _merged(first: Outcome, second: Outcome) -> Outcome:

@@ -85,26 +85,24 @@ async def require(
     confirmation: str | None,
     *,
     now: datetime,
-) -> bool:
+) -> None:
     """Refuse what goes to more devices than the project allows without a confirmation.
 
     A confirmation that is given must fit, whether one is asked for or not. A confirmation of a
     campaign without a time holds for whichever time it is given; else it holds for that time.
 
-    Returns whether it mattered: the campaign must then go out as it was looked at here.
     One look-up where the project asks for none and none is given; else a forecast, too.
     Raises ConfirmationRequired, AudienceChanged, and what `forecasts.look` raises.
     """
     settings = await projects.find(resources.reads, project)
     if settings.confirm_above is None and confirmation is None:
-        return False
+        return
     outlook = await forecasts.look(resources, project, planned, now=now)
     if confirmation is not None:
         found = Confirmation.read(confirmation, resources.pepper)
         _check(found, planned, outlook, now)
     elif outlook.needs_confirmation:
         _refuse(outlook, "missing", _HOW if planned.saved else _HOW_FOR_NEW)
-    return True
 
 
 _HOW = (

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.resources import Resources
 from fanfare import entities, forecasts
-from fanfare.db import credentials, projects, segments
+from fanfare.db import campaigns, credentials, projects, segments
 from fanfare.db import forecasts as counts
 from fanfare.db.campaigns import NewCampaign
 from fanfare.entities import Campaign, Limits, Timing
@@ -99,14 +99,26 @@ async def look(
 async def _facts(resources: Resources, project: ProjectCtx, planned: Planned) -> _Facts:
     segment_id = planned.said.segment_id
     async with resources.database.project(project) as conn:
-        segment = None if segment_id is None else await segments.get(conn, project, segment_id)
+        rules = None if segment_id is None else await _rules(conn, project, planned, segment_id)
         stored = await credentials.all_of(conn, project)
         return _Facts(
             project=await projects.get(conn, project),
-            rules=None if segment is None else segment.rules,
+            rules=rules,
             limits={Lane.of(each.provider, each.environment): each.limits for each in stored},
             owed=await _owed(conn, planned.saved),
         )
+
+
+async def _rules(
+    conn: AsyncConnection, project: ProjectCtx, planned: Planned, segment_id: str
+) -> Mapping[str, object]:
+    """The segment's; but a campaign that has begun keeps to those that it began with."""
+    if planned.saved is not None:
+        kept = await campaigns.frozen_rules(conn, planned.saved)
+        if kept is not None:
+            return kept
+    segment = await segments.get(conn, project, segment_id)
+    return segment.rules
 
 
 async def _owed(conn: AsyncConnection, saved: Campaign | None) -> AudienceCounts | None:
@@ -122,7 +134,7 @@ async def _audience(
     rules: Mapping[str, object] | None,
 ) -> AudienceCounts:
     condition = _condition(rules)
-    by_timezone = forecasts.goes_by_zones(planned.said.timing)
+    by_timezone = planned.said.timing.goes_by_zones
     async with resources.database.audience() as conn:
         return await counts.of_audience(conn, project, condition, by_timezone=by_timezone)
 

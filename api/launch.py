@@ -73,11 +73,12 @@ async def send(
     `confirmations.require` raises, DatabaseUnavailable, or TemporalUnavailable with the campaign
     as it was.
     """
-    before, is_bound = await _confirmed(resources, project, campaign_id, confirmation, now)
+    settings = await projects.find(resources.reads, project)
+    before = await _confirmed(resources, project, campaign_id, confirmation, now)
     async with resources.database.project(project) as conn:
         held = await controls.hold(conn, project, campaign_id)
         campaign = await campaigns.begin_sending(conn, project, campaign_id, claim_id=claim_id)
-        _require_unchanged(before, held, is_bound=is_bound)
+        _require_unchanged(settings, confirmation, before, held)
     await _start(resources, campaign, before=held)
 
 
@@ -96,12 +97,10 @@ async def change(
     not be scheduled and is one still.
     """
     settings = await projects.find(resources.reads, project)
-    confirmed, is_bound = await _confirmed_change(
-        resources, project, campaign_id, change, settings, now
-    )
+    confirmed = await _confirmed_change(resources, project, campaign_id, change, settings, now)
     async with resources.database.project(project) as conn:
         before = await controls.hold(conn, project, campaign_id)
-        _require_unchanged(confirmed, before, is_bound=is_bound)
+        _require_unchanged(settings, change.confirmation, confirmed, before)
         after = change.applied_to(before, settings, now)
         if after.segment_id is not None and after.segment_id != before.segment_id:
             await segments.hold(conn, project, after.segment_id)
@@ -167,17 +166,14 @@ async def _confirmed(
     campaign_id: UUID,
     confirmation: str | None,
     now: datetime,
-) -> tuple[Campaign, bool]:
-    """The campaign, which may be sent, and whether just as it is.
-
-    Before anything is held: it may take seconds.
-    """
+) -> Campaign:
+    """The campaign, which may be sent as it is. Before anything is held: it may take seconds."""
     async with resources.database.project(project) as conn:
         found = await campaigns.get(conn, project, campaign_id)
-    if found.status not in campaigns.SENDABLE:
-        return found, False
-    planned = Planned(NewCampaign.of(found), found)
-    return found, await confirmations.require(resources, project, planned, confirmation, now=now)
+    if found.status in campaigns.SENDABLE:
+        planned = Planned(NewCampaign.of(found), found)
+        await confirmations.require(resources, project, planned, confirmation, now=now)
+    return found
 
 
 async def _confirmed_change(
@@ -187,22 +183,25 @@ async def _confirmed_change(
     change: CampaignChange,
     settings: Project,
     now: datetime,
-) -> tuple[Campaign, bool]:
-    """The campaign, which may be changed so, and whether just as it is. As above."""
+) -> Campaign:
+    """The campaign, which may be changed so. Before anything is held, as above."""
     async with resources.database.project(project) as conn:
         found = await campaigns.get(conn, project, campaign_id)
-    if found.status not in _UNSENT:
-        return found, False
-    planned = Planned(change.applied_to(found, settings, now), found)
-    if not planned.said.timing.is_set:
-        return found, False
-    given = change.confirmation
-    return found, await confirmations.require(resources, project, planned, given, now=now)
+    if found.status in _UNSENT:
+        planned = Planned(change.applied_to(found, settings, now), found)
+        if planned.said.timing.is_set:
+            given = change.confirmation
+            await confirmations.require(resources, project, planned, given, now=now)
+    return found
 
 
-def _require_unchanged(confirmed: Campaign, held: Campaign, *, is_bound: bool) -> None:
-    """Where somebody changed it between: what was confirmed is not what would go out."""
-    if is_bound and NewCampaign.of(confirmed) != NewCampaign.of(held):
+def _require_unchanged(
+    settings: Project, confirmation: str | None, confirmed: Campaign, held: Campaign
+) -> None:
+    """Where confirmations count: what was confirmed, or needed none, must be what goes out."""
+    if settings.confirm_above is None and confirmation is None:
+        return
+    if NewCampaign.of(confirmed) != NewCampaign.of(held) or confirmed.status != held.status:
         raise TransactionConflict("The campaign was changed at the same moment. Try again.")
 
 

@@ -205,6 +205,12 @@ class Timing:
         return self.scheduled_at is not None or self.delivery_mode is DeliveryMode.LOCAL_TIME
 
     @property
+    def goes_by_zones(self) -> bool:
+        """Whether it matters in which zone a user is; then its audience is parted by zones."""
+        is_windowed = self.window is not None and self.window.timezone is None
+        return is_windowed or self.delivery_mode is DeliveryMode.LOCAL_TIME
+
+    @property
     def is_bucketed(self) -> bool:
         """Whether it goes out to some at another moment than to others, or not at every hour."""
         return self.window is not None or self.delivery_mode is DeliveryMode.LOCAL_TIME

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import starmap
 
 from fanfare.entities import Limits, Timing
-from fanfare.models import DeliveryMode, Lane, Platform, SkipReason
+from fanfare.models import Lane, Platform, SkipReason
 from fanfare.pacing import MINUTE, RAMP_FLOOR
 from fanfare.rates import limits_of
 from fanfare.schedule import PlannedBucket, known_timezones
@@ -97,12 +97,6 @@ def forecast(
         else:
             skipped[reason] += each.devices
     return AudienceForecast(audience, to_send, skipped, _buckets(plan, expires_at))
-
-
-def goes_by_zones(timing: Timing) -> bool:
-    """Whether it matters to the campaign in which zone a user is."""
-    is_windowed = timing.window is not None and timing.window.timezone is None
-    return is_windowed or timing.delivery_mode is DeliveryMode.LOCAL_TIME
 
 
 def zone_of(timezone: str | None, timing: Timing) -> str:

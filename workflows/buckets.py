@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError
 
 from workflows.control import Control
 from workflows.endings import none_left
-from workflows.fanout import HEARTBEAT, RETRY, FanOut
+from workflows.fanout import HEARTBEAT, RETRY, FanOut, Rooms
 from workflows.progress import CampaignInput
 from workflows.stubs import (
     Audience,
@@ -47,8 +47,9 @@ class Buckets:
         self._key = key
         self._control = control
         self._show = show
+        self._rooms = Rooms()
         self.fan_outs = {
-            number: FanOut(control, progress, show=show)
+            number: FanOut(control, self._rooms, progress, show=show)
             for number, progress in campaign.all_progress().items()
         }
         # Whether the audience of some bucket was frozen, by this run or one before.
@@ -233,11 +234,13 @@ class Buckets:
             start_to_close_timeout=LONG,
             heartbeat_timeout=HEARTBEAT,
             retry_policy=RETRY,
+            # Nobody settles a campaign before what its audience is has been settled.
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary="freeze audience" if number == WHOLE else f"freeze bucket {number}",
         )
 
     def _add(self, number: int, audience: Audience) -> None:
-        self.fan_outs[number] = FanOut.of(self._control, audience, show=self._show)
+        self.fan_outs[number] = FanOut.of(self._control, self._rooms, audience, show=self._show)
 
     def _are_done(self) -> bool:
         return all(running.done() for running in self._running.values())

@@ -41,6 +41,8 @@ class PushCampaign:
         self._control = Control(campaign)
         self._buckets = Buckets(self._key, self._control, campaign, show=self._show_counts)
         self._is_begun = campaign.progress is not None or bool(campaign.buckets)
+        # Whatever was due by then was missed because somebody had paused it.
+        self._excused_until: datetime | None = None
 
     @workflow.run
     async def run(self, _: CampaignInput) -> str:
@@ -72,7 +74,8 @@ class PushCampaign:
         try:
             while not self._is_begun and not self._control.is_stopping:
                 await self._wait_until_due()
-                await self._begin()
+                if not self._control.is_stopping:
+                    await self._begin()
             if not self._control.is_stopping:
                 await self._buckets.send()
             if not self._control.is_stopping:
@@ -146,15 +149,15 @@ class PushCampaign:
         is_excused = self._control.campaign.is_paused or self._buckets.is_begun
         if due is None or patience is None or is_excused:
             return
+        if self._excused_until is not None and due <= self._excused_until:
+            return
         if workflow.now() - due > patience:
             self._control.fail(missed(due, patience))
 
     async def _begin(self) -> None:
         """Make it `sending`, unless the row says otherwise: it is what counts."""
-        due = self._control.campaign.scheduled_at
-        await workflow.wait_condition(self._may_begin)
-        # It may have been moved while it was paused.
-        if self._control.is_stopping or self._control.campaign.scheduled_at != due:
+        if self._control.is_held:
+            await self._wait_while_held()
             return
         self._show(CampaignStatus.SENDING, "Freezing the audience.")
         begun = await workflow.execute_activity_method(
@@ -169,6 +172,13 @@ class PushCampaign:
             self._control.take_over(begun.standing)
         elif not begun.to_send:
             self._control.over = "nothing to send"
+
+    async def _wait_while_held(self) -> None:
+        """Return when it may begin, if its time has still come: it may have been moved."""
+        was_paused = self._control.campaign.is_paused
+        await workflow.wait_condition(self._may_begin)
+        if was_paused:
+            self._excused_until = workflow.now()
 
     def _is_told(self) -> bool:
         return self._control.is_stopping or not self._control.is_changed
@@ -193,7 +203,8 @@ class PushCampaign:
 
     async def _stop(self) -> str:
         """Flip the status, which refuses every further claim; wait for what runs; close."""
-        ending = ending_of(self._key, self._control.failure)
+        revision = self._control.campaign.revision
+        ending = ending_of(self._key, self._control.failure, revision)
         await self._end(CampaignActivities.stop, ending, "stop")
         await self._buckets.rest()
         await self._end(CampaignActivities.close, ending, "close")

@@ -29,19 +29,20 @@ def missed(due: datetime, patience: timedelta) -> ApplicationError:
 def none_left() -> ApplicationError:
     """Its local time has passed in every zone."""
     return ApplicationError(
-        "The campaign's local time has passed in every time zone by more than its max_lateness. "
+        "The campaign's local time has passed in every time zone where it could have been sent. "
         "Nothing was sent.",
         type=MISSED_SCHEDULE,
     )
 
 
-def ending_of(key: CampaignKey, failure: ApplicationError | None) -> EndInput:
+def ending_of(key: CampaignKey, failure: ApplicationError | None, revision: int | None) -> EndInput:
     """`failed` for the failure, `cancelled` where there is none."""
     if failure is None:
-        return EndInput(**dict(key), status=CampaignStatus.CANCELLED)
+        return EndInput(**dict(key), status=CampaignStatus.CANCELLED, revision=revision)
     return EndInput(
         **dict(key),
         status=CampaignStatus.FAILED,
+        revision=revision,
         failure_code=failure.type or "INTERNAL",
         failure_message=failure.message,
     )

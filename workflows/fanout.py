@@ -39,12 +39,23 @@ RETRY = RetryPolicy(
 )
 
 
+class Rooms(dict[Lane, asyncio.Semaphore]):
+    """How many batches of a lane a campaign has under way, in all its buckets together."""
+
+    def __missing__(self, lane: Lane) -> asyncio.Semaphore:
+        room = self[lane] = asyncio.Semaphore(WINDOW + SWEPT_AT_ONCE)
+        return room
+
+
 class FanOut:
     """Sends the batches of one audience. What it has done, and owes, is its progress."""
 
-    def __init__(self, control: Control, progress: Progress, *, show: Callable[[], None]) -> None:
-        """`show` is called whenever the counts have changed."""
+    def __init__(
+        self, control: Control, rooms: Rooms, progress: Progress, *, show: Callable[[], None]
+    ) -> None:
+        """`rooms` are shared by all buckets; `show` is called whenever the counts have changed."""
         self._control = control
+        self._rooms = rooms
         self._audience = progress.audience
         self._lanes = dict(progress.lanes)
         self._show = show
@@ -52,10 +63,12 @@ class FanOut:
         self.is_closed = False
 
     @classmethod
-    def of(cls, control: Control, audience: Audience, *, show: Callable[[], None]) -> "FanOut":
+    def of(
+        cls, control: Control, rooms: Rooms, audience: Audience, *, show: Callable[[], None]
+    ) -> "FanOut":
         """One that has everything before it."""
         lanes = {lane.lane: LaneProgress(next=lane.first) for lane in audience.lanes}
-        return cls(control, Progress(audience=audience, lanes=lanes), show=show)
+        return cls(control, rooms, Progress(audience=audience, lanes=lanes), show=show)
 
     @property
     def size(self) -> int:
@@ -164,6 +177,14 @@ class FanOut:
         await self._send_batch(lane.lane, number)
 
     async def _send_batch(self, lane: Lane, number: int) -> None:
+        async with self._rooms[lane]:
+            # Who waited for room comes to another time.
+            if self._resting or self._is_held:
+                self._lanes[lane].owing.setdefault(number, BatchResult(due_at=workflow.now()))
+            else:
+                await self._have_sent(lane, number)
+
+    async def _have_sent(self, lane: Lane, number: int) -> None:
         """Have a batch sent, and see what its outcomes say about the whole."""
         before = self._lanes[lane].owing.pop(number, BatchResult())
         try:
@@ -184,7 +205,9 @@ class FanOut:
             return
         progress = self._lanes[lane]
         progress.counts = progress.counts.plus(result.minus(before))
-        if result.owed:
+        if result.unfinished:
+            progress.owing[number] = result.model_copy(update={"due_at": workflow.now()})
+        elif result.owed:
             progress.owing[number] = result
         self._show()
         if looks_wrong(progress.counts):

@@ -103,10 +103,12 @@ class BatchResult(Message):
     """A batch's counts so far; suspects are those failed that look like another app's devices.
 
     `owed` messages are to be tried again at `due_at` and later. `stopped`: the batch was left,
-    because its campaign is not sending any more.
+    because its campaign is not sending any more. `unfinished`: it was given back for a while, and
+    there is more of it to send.
     """
 
     stopped: bool = False
+    unfinished: bool = False
     owed: int = 0
     due_at: datetime | None = None
     sent: int = 0
@@ -137,7 +139,9 @@ class BatchResult(Message):
 
 
 class EndInput(CampaignKey):
-    """How a campaign ended. `failed` says why."""
+    """How a campaign ended, by the revision that its run knows. `failed` says why."""
+
+    revision: int | None = None
 
     status: CampaignStatus
     failure_code: str | None = None

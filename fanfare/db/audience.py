@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTEGER, JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import buckets, shares
+from fanfare.db import buckets, campaigns, shares
 from fanfare.db.engine import plan_anew
 from fanfare.db.shares import PAST, Share
 from fanfare.db.tables import app_users, push_batches, push_campaigns, push_tokens
@@ -111,7 +111,7 @@ async def size(conn: AsyncConnection, campaign: Campaign) -> int:
 
 
 def _share(campaign: Campaign, bucket: int) -> Share:
-    if not shares.is_zoned(campaign):
+    if not campaign.timing.goes_by_zones:
         return shares.whole(bucket)
     if campaign.timing.delivery_mode is DeliveryMode.INSTANT:
         return shares.by_zone(campaign)
@@ -177,7 +177,9 @@ def _devices(share: Share) -> sa.FromClause:
     users, tokens = app_users.c, push_tokens.c
     is_owner = (users.project_id == tokens.project_id) & (users.id == tokens.app_user_id)
     devices = push_tokens.join(app_users, is_owner)
-    return devices if share.turns is None else devices.join(share.turns, share.zone)
+    if share.turns is None:
+        return devices
+    return devices.join(share.turns, share.zone, isouter=share.takes_everybody)
 
 
 def _run(place: sa.ColumnElement[int], sizes: BatchSizes) -> sa.ColumnElement[int]:
@@ -196,6 +198,7 @@ def _first_free(campaign: Campaign) -> sa.ScalarSelect[int]:
 async def _mark(
     conn: AsyncConnection, campaign: Campaign, rules: Mapping[str, object] | None
 ) -> None:
+    await campaigns.gate(conn, campaign.id)
     columns = push_campaigns.c
     values = {
         "frozen_at": sa.func.coalesce(columns.frozen_at, sa.func.now()),

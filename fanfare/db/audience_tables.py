@@ -233,11 +233,12 @@ idempotency_keys = sa.Table(
     identifier("project_id"),
     text("key"),
     sa.Column("request_hash", sa.LargeBinary, nullable=False),
-    # Of what the request makes; it stays when a crashed request's claim is taken over.
+    # Of what the request makes; it stays when a crashed request's claim is taken over. Null in rows
+    # that are older than the column.
     sa.Column(
         "claim_id",
         sa.UUID(as_uuid=True),
-        nullable=False,
+        nullable=True,
         server_default=sa.text("gen_random_uuid()"),
     ),
     moment("locked_until"),

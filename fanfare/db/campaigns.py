@@ -17,7 +17,7 @@ from fanfare.db.tables import push_campaigns
 from fanfare.entities import Campaign, Failure, Timing
 from fanfare.errors import CampaignAlreadyScheduled, CampaignAlreadySent, CampaignNotFound
 from fanfare.ids import new_id
-from fanfare.models import CampaignStatus, Content, OnUnknown, ProjectCtx
+from fanfare.models import CampaignStatus, Content, DeliveryMode, OnUnknown, ProjectCtx
 
 _OPEN = (CampaignStatus.SCHEDULED, CampaignStatus.SENDING)
 SENDABLE = (CampaignStatus.DRAFT, CampaignStatus.FAILED)
@@ -53,6 +53,17 @@ class NewCampaign:
             "on_unknown": self.on_unknown,
             **timings.values_of(self.timing),
         }
+
+
+async def gate(conn: AsyncConnection, campaign_id: UUID) -> None:
+    """Before the campaign's row is changed: let the claims under way end, and no more begin until
+    the transaction ends.
+
+    They share a lock on the row, and one that comes passes whoever waits to change it; here they
+    queue up. A change that hundreds of them would keep waiting takes milliseconds.
+    """
+    statement = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:campaign, 1))")
+    await conn.execute(statement, {"campaign": str(campaign_id)})
 
 
 async def create(
@@ -104,13 +115,18 @@ async def begin_sending(
     The same request twice, by its `claim_id`, wins twice.
     Raises CampaignNotFound, CampaignAlreadyScheduled or CampaignAlreadySent.
     """
+    columns = push_campaigns.c
+    is_another = columns.claim_id.is_distinct_from(claim_id) | columns.claim_id.is_(None)
+    await gate(conn, campaign_id)
     statement = (
         sa.update(push_campaigns)
-        .where(*is_campaign(project, campaign_id), push_campaigns.c.status.in_(SENDABLE))
+        .where(*is_campaign(project, campaign_id), columns.status.in_(SENDABLE), is_another)
         .values(
             status=CampaignStatus.SENDING,
             claim_id=claim_id,
-            armed_at=sa.func.now(),
+            # A run that is just ending knows by it that this is another sending.
+            revision=columns.revision + 1,
+            armed_at=_armed_again(),
             begun_at=None,
             paused_at=None,
             failure_code=None,
@@ -126,6 +142,15 @@ async def begin_sending(
     if claim_id is not None and found.claim_id == claim_id:
         return found
     raise refusal_to_send(found)
+
+
+def _armed_again() -> sa.ColumnElement[datetime]:
+    """Now; but in local time a failed campaign still owes what was ahead when it was armed."""
+    columns = push_campaigns.c
+    is_failed = columns.status == CampaignStatus.FAILED
+    is_local = columns.delivery_mode == DeliveryMode.LOCAL_TIME
+    before = sa.func.coalesce(columns.armed_at, sa.func.now())
+    return sa.case((is_failed & is_local, before), else_=sa.func.now())
 
 
 def refusal_to_send(campaign: Campaign) -> CampaignAlreadyScheduled | CampaignAlreadySent:
@@ -160,6 +185,7 @@ async def take_back_start(
         undo = sa.update(push_campaigns).values(
             **NewCampaign.of(before).values(),
             status=before.status,
+            claim_id=before.claim_id,
             armed_at=before.armed_at,
             begun_at=before.begun_at,
             paused_at=before.paused_at,
@@ -180,6 +206,7 @@ async def begin(
     than the workflow's may name another time. A workflow of older code knows of no revision.
     """
     columns = push_campaigns.c
+    await gate(conn, campaign_id)
     is_known = sa.true() if revision is None else columns.revision == revision
     statement = (
         sa.update(push_campaigns)
@@ -203,11 +230,15 @@ async def end(
     campaign_id: UUID,
     status: CampaignStatus,
     failure: Failure | None = None,
+    *,
+    revision: int | None = None,
 ) -> None:
     """Move an open campaign to `sent`, `cancelled` or `failed`, and change nothing where it ended.
 
-    Nor where it was sent again meanwhile and nobody has begun on it yet: that is another sending.
+    Nor where it was sent again meanwhile and nobody has begun on it yet: that is another sending,
+    and not of the `revision` that whoever ends it knows.
     """
+    await gate(conn, campaign_id)
     values: dict[str, object] = {
         "status": status,
         # Who paused it as it ended finds it ended.
@@ -222,15 +253,18 @@ async def end(
         values |= {"failure_code": failure.code, "failure_message": failure.message}
     statement = (
         sa.update(push_campaigns)
-        .where(*is_campaign(project, campaign_id), push_campaigns.c.status.in_(_OPEN), _is_begun())
+        .where(
+            *is_campaign(project, campaign_id), push_campaigns.c.status.in_(_OPEN), _is_of(revision)
+        )
         .values(values)
     )
     await conn.execute(statement)
 
 
-def _is_begun() -> sa.ColumnElement[bool]:
-    waits = push_campaigns.c.status == CampaignStatus.SCHEDULED
-    return waits | push_campaigns.c.begun_at.is_not(None)
+def _is_of(revision: int | None) -> sa.ColumnElement[bool]:
+    columns = push_campaigns.c
+    waits = columns.status == CampaignStatus.SCHEDULED
+    return waits | columns.begun_at.is_not(None) | (columns.revision == revision)
 
 
 def is_campaign(project: ProjectCtx, campaign_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:

@@ -3,7 +3,8 @@
 A claim succeeds only for the attempt whose epoch stands in the batch, only while the campaign is
 sending and not paused, and only while its bucket's window is open. It shares a lock on the
 campaign's row: the UPDATE that stops a campaign waits for the claims under way, milliseconds, and
-none is committed after it.
+none is committed after it. Both come through a gate (`campaigns.gate`), first come, first served:
+PostgreSQL would let claims that overlap pass an UPDATE that waits, for as long as there are any.
 """
 
 from collections.abc import Sequence
@@ -61,6 +62,11 @@ async def claim_due(
     return [ClaimedToken(*row) for row in rows if row[0] is not None]
 
 
+async def is_sending(conn: LedgerConnection, key: BatchKey) -> bool:
+    """Whether the batch's campaign is sent now. For a second request about a claimed message."""
+    return await (await conn.execute(_IS_SENDING, key.values())).fetchone() is not None
+
+
 async def hold(conn: LedgerConnection, key: BatchKey, *, epoch: int) -> None:
     """Keep the batch from being claimed by others until the transaction ends.
 
@@ -74,6 +80,8 @@ _SENDING = """
     SELECT project_id, id FROM push_campaigns
     WHERE project_id = %(project_id)s AND id = %(campaign_id)s
       AND status = 'sending' AND paused_at IS NULL
+      AND (SELECT pg_advisory_xact_lock_shared(
+          hashtextextended((%(campaign_id)s::uuid)::text, 1))) IS NOT NULL
     FOR SHARE
 """
 
@@ -84,6 +92,12 @@ _IS_OPEN = """
         WHERE k.project_id = b.project_id AND k.campaign_id = b.campaign_id
           AND k.number = b.bucket
           AND (now() < k.opens_at OR now() >= k.closes_at))
+"""
+
+_IS_SENDING = """
+    SELECT 1 FROM push_campaigns
+    WHERE project_id = %(project_id)s AND id = %(campaign_id)s
+      AND status = 'sending' AND paused_at IS NULL
 """
 
 # The tokens are looked up by one scan of the primary key; those that are gone are sought for only

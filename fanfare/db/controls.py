@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fanfare.db import buckets, campaigns
 from fanfare.db.campaigns import NewCampaign, from_row, is_campaign
 from fanfare.db.tables import push_campaigns
-from fanfare.entities import Campaign, Timing
+from fanfare.entities import Campaign
 from fanfare.errors import (
     CampaignNotCancellable,
     CampaignNotEditable,
@@ -22,7 +22,7 @@ from fanfare.errors import (
     CampaignNotPausable,
     CampaignNotResumable,
 )
-from fanfare.models import CampaignStatus, DeliveryMode, ProjectCtx
+from fanfare.models import CampaignStatus, ProjectCtx
 
 _COLUMNS = push_campaigns.c
 _UNSENT = (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED)
@@ -34,6 +34,7 @@ async def pause(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -
 
     Raises CampaignNotFound or CampaignNotPausable.
     """
+    await campaigns.gate(conn, campaign_id)
     running = _COLUMNS.status.in_(_OPEN), _COLUMNS.paused_at.is_(None)
     change = _changing(project, campaign_id).where(*running).values(paused_at=sa.func.now())
     if (paused := await _changed(conn, change)) is not None:
@@ -49,6 +50,7 @@ async def resume(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
     Raises CampaignNotFound or CampaignNotResumable.
     """
+    await campaigns.gate(conn, campaign_id)
     resting = _COLUMNS.status.in_(_OPEN), _COLUMNS.paused_at.is_not(None)
     change = _changing(project, campaign_id).where(*resting).values(paused_at=None)
     if (resumed := await _changed(conn, change)) is not None:
@@ -64,6 +66,7 @@ async def cancel(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
     Raises CampaignNotFound or CampaignNotCancellable.
     """
+    await campaigns.gate(conn, campaign_id)
     # Nothing to settle where nobody has begun.
     settled = sa.case((_COLUMNS.status == CampaignStatus.SCHEDULED, sa.func.now()))
     change = (
@@ -87,6 +90,7 @@ async def cancel(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 async def hold(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
     """The campaign, which nobody else changes before the transaction ends. Raises
     CampaignNotFound."""
+    await campaigns.gate(conn, campaign_id)
     statement = sa.select(push_campaigns).where(*is_campaign(project, campaign_id))
     row = (await conn.execute(statement.with_for_update())).mappings().one_or_none()
     if row is None:
@@ -111,7 +115,8 @@ async def edit(conn: AsyncConnection, before: Campaign, after: NewCampaign) -> C
     changing = _changing(ProjectCtx(before.project_id), before.id)
     edited = await _changed(conn, changing.values(values))
     assert edited is not None
-    if before.status in _UNSENT and after.timing != before.timing:
+    is_unbegun = before.status in _UNSENT or before.begun_at is None
+    if is_unbegun and after.timing != before.timing:
         await buckets.forget_unfrozen(conn, edited)
     return edited
 
@@ -135,6 +140,7 @@ async def remove(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
 async def hear(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign | None:
     """For the campaign's workflow: the row as it is, which is heard now. None where it is gone."""
+    await campaigns.gate(conn, campaign_id)
     statement = (
         sa.update(push_campaigns)
         .where(*is_campaign(project, campaign_id))
@@ -183,13 +189,7 @@ def _may_change_on_its_way(before: Campaign, after: NewCampaign) -> bool:
         return False
     timing = replace(before.timing, window=after.timing.window)
     allowed = replace(NewCampaign.of(before), rate_limit=after.rate_limit, timing=timing)
-    return after == allowed and (_is_by_user(before.timing) or not _is_by_user(timing))
-
-
-def _is_by_user(timing: Timing) -> bool:
-    """Whether its audience is frozen zone by zone: no other can be held zone by zone."""
-    is_windowed = timing.window is not None and timing.window.timezone is None
-    return is_windowed or timing.delivery_mode is DeliveryMode.LOCAL_TIME
+    return after == allowed and (before.timing.goes_by_zones or not timing.goes_by_zones)
 
 
 def _why_not_editable(campaign: Campaign) -> str:

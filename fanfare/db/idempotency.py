@@ -114,7 +114,7 @@ def _claiming(
         "response": None,
         "created_at": sa.func.now(),
     }
-    claim_id = sa.case((_expired(), fresh_id), else_=columns.claim_id)
+    claim_id = sa.case((_expired(), fresh_id), else_=sa.func.coalesce(columns.claim_id, fresh_id))
     crashed = columns.status.is_(None) & (columns.locked_until < sa.func.now())
     return (
         insert(idempotency_keys)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from fanfare.db.tables import app_users, push_batches, push_buckets, push_tokens
 from fanfare.entities import Campaign
-from fanfare.models import DeliveryMode, PastPolicy
+from fanfare.models import PastPolicy
 from fanfare.schedule import known_timezones
 
 # The bucket of those whose time had passed before their turn came: nothing is sent to them.
@@ -22,7 +22,8 @@ class Share:
     """A part of an audience: the devices for which `condition` holds.
 
     `bucket`: into whose batches each goes; `turns`: what is to be joined for that, on `zone`, None
-    where all go into one. `asks_who_is_in`: whether the condition is also about who is in already.
+    where all go into one. `asks_who_is_in`: whether the condition is also about who is in already;
+    `takes_everybody`: also who has no turn.
     """
 
     bucket: sa.ColumnElement[int]
@@ -30,6 +31,7 @@ class Share:
     turns: sa.FromClause | None = None
     zone: sa.ColumnElement[bool] | None = None
     asks_who_is_in: bool = False
+    takes_everybody: bool = False
 
 
 def whole(number: int) -> Share:
@@ -40,7 +42,11 @@ def whole(number: int) -> Share:
 def by_zone(campaign: Campaign) -> Share:
     """Everybody, each in the bucket of their zone."""
     turns = _turns(campaign, push_buckets.c.number, sa.true())
-    return Share(turns.c.number, sa.true(), turns, turns.c.zone == _zone_of_user(campaign))
+    # Where the plan was made by a machine that knows fewer zones: better soon than never.
+    first = sa.select(sa.func.min(push_buckets.c.number)).where(*_of(campaign)).scalar_subquery()
+    bucket = sa.func.coalesce(turns.c.number, first)
+    zone = turns.c.zone == _zone_of_user(campaign)
+    return Share(bucket, sa.true(), turns, zone, takes_everybody=True)
 
 
 def of_bucket(campaign: Campaign, number: int) -> Share:
@@ -65,13 +71,6 @@ def past(campaign: Campaign) -> Share:
     return Share(sa.literal(PAST), condition, asks_who_is_in=True)
 
 
-def is_zoned(campaign: Campaign) -> bool:
-    """Whether zones part its audience."""
-    window = campaign.timing.window
-    is_local = campaign.timing.delivery_mode is DeliveryMode.LOCAL_TIME
-    return is_local or (window is not None and window.timezone is None)
-
-
 def _turns(
     campaign: Campaign, number: sa.ColumnElement[int], condition: sa.ColumnElement[bool]
 ) -> sa.Subquery:
@@ -91,13 +90,20 @@ def _zone_of_user(campaign: Campaign) -> sa.ColumnElement[str]:
 
 
 def _is_in_audience(campaign: Campaign) -> sa.ColumnElement[bool]:
-    batches = push_batches.c
-    taken = (
-        sa.select(sa.func.unnest(batches.token_ids).label("token_id"))
+    """Whether one of the user's devices is in: one that came since has had no turn of its own."""
+    batches, had = push_batches.c, push_tokens.alias("had").c
+    token = (
+        sa.select(sa.func.unnest(batches.token_ids).label("id"))
         .where(batches.project_id == campaign.project_id, batches.campaign_id == campaign.id)
+        .subquery("token")
+    )
+    taken = (
+        sa.select(had.app_user_id)
+        .join(token, had.id == token.c.id)
+        .where(had.project_id == campaign.project_id)
         .subquery("taken")
     )
-    return sa.exists().where(taken.c.token_id == push_tokens.c.id)
+    return sa.exists().where(taken.c.app_user_id == push_tokens.c.app_user_id)
 
 
 def _of(campaign: Campaign) -> tuple[sa.ColumnElement[bool], ...]:

@@ -71,8 +71,8 @@ async def campaign(
     )
     async with database.transaction() as conn:
         draft = await campaigns.create(conn, project, new)
-        await campaigns.begin_sending(conn, project, draft.id)
-        sending = await campaigns.begin(conn, project, draft.id, revision=0)
+        sent = await campaigns.begin_sending(conn, project, draft.id)
+        sending = await campaigns.begin(conn, project, draft.id, revision=sent.revision)
         assert sending is not None
         await audience.freeze(conn, sending, sa.true(), sizes)
         return sending

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.delivery import CLAIM_SIZE, CampaignExpired, PassEndedEarly, end_wait
+from activities.delivery import CLAIM_SIZE, CampaignExpired, PassEndedEarly, PassTimeUp, end_wait
 from activities.stores import Stores
 from fanfare.db.engine import Database
 from fanfare.models import ProjectCtx
@@ -68,5 +68,5 @@ async def test_wait_ends_where_worker_campaign_or_pass_are_at_their_end(
         working.run(end_wait, late)
     with pytest.raises(PassEndedEarly):
         stopping.run(end_wait, sending)
-    with pytest.raises(PassEndedEarly):
+    with pytest.raises(PassTimeUp):
         working.run(end_wait, sending, time.monotonic() - 1)

@@ -87,11 +87,15 @@ async def outcomes(send: Send, count: int) -> dict[int, Outcome]:
     return {target.token_id: outcome for target, outcome in answered}
 
 
+async def is_sending() -> bool:
+    return True
+
+
 async def test_only_bad_tokens_are_tried_elsewhere() -> None:
     first, other = FakeProvider({1: BAD, 2: GONE}), FakeProvider()
     pace = FreePace()
 
-    await outcomes(with_other(first.send, OtherWay(other.send, pace)), 4)
+    await outcomes(with_other(first.send, OtherWay(other.send, pace, is_sending)), 4)
 
     assert other.asked == [1]
     assert pace.out == 0
@@ -100,7 +104,7 @@ async def test_only_bad_tokens_are_tried_elsewhere() -> None:
 async def test_a_token_that_is_accepted_elsewhere_is_sent_and_belongs_there() -> None:
     first, other = FakeProvider({1: BAD}), FakeProvider()
 
-    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace())), 2)
+    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace(), is_sending)), 2)
 
     assert found[0] == SENT
     assert found[1] == Outcome(Verdict.SENT, token_action=TokenAction.OTHER_ENVIRONMENT)
@@ -110,7 +114,7 @@ async def test_a_token_that_is_accepted_elsewhere_is_sent_and_belongs_there() ->
 async def test_what_is_refused_elsewhere_keeps_its_first_answer(elsewhere: Outcome) -> None:
     first, other = FakeProvider({1: BAD}), FakeProvider({1: elsewhere})
 
-    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace())), 2)
+    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace(), is_sending)), 2)
 
     assert found[1] == BAD
 
@@ -118,7 +122,7 @@ async def test_what_is_refused_elsewhere_keeps_its_first_answer(elsewhere: Outco
 async def test_what_may_have_been_accepted_elsewhere_is_unknown() -> None:
     first, other = FakeProvider({1: BAD}), FakeProvider({1: NO_ANSWER})
 
-    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace())), 2)
+    found = await outcomes(with_other(first.send, OtherWay(other.send, FreePace(), is_sending)), 2)
 
     assert found[1] == NO_ANSWER
 
@@ -132,7 +136,7 @@ async def test_first_answer_stands_where_the_other_environment_cannot_be_asked(
     first, other = FakeProvider({1: BAD}), FakeProvider()
 
     found = await outcomes(
-        with_other(first.send, OtherWay(other.send, FailingPace(error=error))), 2
+        with_other(first.send, OtherWay(other.send, FailingPace(error=error), is_sending)), 2
     )
 
     assert found == {0: SENT, 1: BAD}
@@ -146,7 +150,9 @@ async def test_first_answer_stands_where_the_other_environment_has_no_room_for_l
     monkeypatch.setattr("activities.environments.PATIENCE_SECONDS", 0.0)
 
     async with asyncio.timeout(5):
-        found = await outcomes(with_other(first.send, OtherWay(other.send, FullPace())), 2)
+        found = await outcomes(
+            with_other(first.send, OtherWay(other.send, FullPace(), is_sending)), 2
+        )
 
     assert found == {0: SENT, 1: BAD}
     assert other.asked == []
@@ -158,7 +164,7 @@ async def test_the_right_environment_is_remembered(
     first, second = await devices(database, project, 2)
     sending = await campaign(database, project)
     work = await attempt(stores, sending, FakeProvider({first: BAD}))
-    work.other = OtherWay(FakeProvider().send, FreePace())
+    work.other = OtherWay(FakeProvider().send, FreePace(), is_sending)
 
     await run(work)
 
@@ -199,5 +205,5 @@ async def lane(
 ) -> BatchPass:
     """An attempt at a batch of tokens that all belong to the other environment."""
     work = await attempt(stores, sending, refusing, number)
-    work.pace, work.other = own, OtherWay(FakeProvider().send, other)
+    work.pace, work.other = own, OtherWay(FakeProvider().send, other, is_sending)
     return work

@@ -298,7 +298,7 @@ async def test_second_sending_that_is_taken_back_leaves_the_failure(
 
     assert await taken_back(database, started, failed)
 
-    assert await found(database, campaign) == failed
+    assert await found(database, campaign) == replace(failed, revision=started.revision)
 
 
 async def test_start_that_somebody_changed_is_not_taken_back(

@@ -25,12 +25,9 @@ def upgrade() -> None:
     op.add_column(
         "push_batches", sa.Column("bucket", sa.Integer(), server_default="0", nullable=False)
     )
-    op.add_column(
-        "idempotency_keys",
-        sa.Column(
-            "claim_id", sa.UUID(), server_default=sa.text("gen_random_uuid()"), nullable=False
-        ),
-    )
+    # In two steps: a column that comes with such a default writes every row anew.
+    op.add_column("idempotency_keys", sa.Column("claim_id", sa.UUID(), nullable=True))
+    op.alter_column("idempotency_keys", "claim_id", server_default=sa.text("gen_random_uuid()"))
     # Those that ended before are settled, or their workflow is about to do it.
     op.execute(
         "UPDATE push_campaigns SET settled_at = updated_at WHERE status IN ('sent', 'cancelled')"
