@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from temporalio.client import WorkflowHandle
 from temporalio.testing import ActivityEnvironment, WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -164,7 +165,8 @@ async def test_window_that_is_taken_away_while_it_is_waited_for_lets_it_go_out(
 
     async with worker:
         await starter.start(client, sending)
-        handle = client.get_workflow_handle_for(PushCampaign.run, starter.workflow_id(sending.id))
+        handle: WorkflowHandle[PushCampaign, str]
+        handle = client.get_workflow_handle(starter.workflow_id(sending.id))
         await _until_planned(database, sending)
         await starter.follow(client, await _without_window(database, sending))
         ended = await result(handle)
