@@ -92,7 +92,9 @@ async def hold(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) ->
     CampaignNotFound."""
     await campaigns.gate(conn, campaign_id)
     statement = sa.select(push_campaigns).where(*is_campaign(project, campaign_id))
-    row = (await conn.execute(statement.with_for_update())).mappings().one_or_none()
+    # Its key stays: a freeze, whose batches refer to it, goes on.
+    held = await conn.execute(statement.with_for_update(key_share=True))
+    row = held.mappings().one_or_none()
     if row is None:
         raise CampaignNotFound(f"There is no campaign {campaign_id} in this project.")
     return from_row(row)
