@@ -13,8 +13,9 @@ from fanfare.db.batches import BatchKey
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.engine import Database
 from fanfare.db.ledger_pool import LedgerConnection, LedgerPool
+from fanfare.db.tables import push_batches
 from fanfare.entities import Campaign
-from fanfare.models import CampaignStatus, ProjectCtx
+from fanfare.models import CampaignStatus, Lane, ProjectCtx
 from tests.activities.scene import campaign, devices
 
 ONE_EACH = BatchSizes(batch=1, canary=1)
@@ -104,6 +105,20 @@ async def test_claims_do_not_wait_for_each_other(ledger: LedgerPool, sending: Ca
         claimed = await claim(first, sending, 0), await claim(second, sending, 1)
 
     assert claimed == (1, 1)
+
+
+async def test_whoever_holds_the_row_does_not_wait_for_a_freeze_under_way(
+    database: Database, sending: Campaign, project: ProjectCtx
+) -> None:
+    batch = {"project_id": project.project_id, "campaign_id": sending.id, "number": 9}
+    written = sa.insert(push_batches).values(**batch, lane=Lane.APNS, token_ids=[])
+
+    async with database.transaction() as freezing, asyncio.timeout(10):
+        await freezing.execute(written)
+        async with database.transaction() as conn:
+            held = await controls.hold(conn, project, sending.id)
+
+    assert held == sending
 
 
 async def end(conn: AsyncConnection, project: ProjectCtx, sending: Campaign) -> None:
