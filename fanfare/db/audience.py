@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTEGER, JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import buckets, campaigns, shares
+from fanfare.db import buckets, gates, shares
 from fanfare.db.engine import plan_anew
 from fanfare.db.shares import PAST, Share
 from fanfare.db.tables import app_users, push_batches, push_campaigns, push_tokens
@@ -198,7 +198,7 @@ def _first_free(campaign: Campaign) -> sa.ScalarSelect[int]:
 async def _mark(
     conn: AsyncConnection, campaign: Campaign, rules: Mapping[str, object] | None
 ) -> None:
-    await campaigns.gate(conn, campaign.id)
+    await gates.close(conn, campaign.id)
     columns = push_campaigns.c
     values = {
         "frozen_at": sa.func.coalesce(columns.frozen_at, sa.func.now()),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import timings
+from fanfare.db import gates, timings
 from fanfare.db.tables import push_campaigns
 from fanfare.entities import Campaign, Failure, Timing
 from fanfare.errors import CampaignAlreadyScheduled, CampaignAlreadySent, CampaignNotFound
@@ -53,17 +53,6 @@ class NewCampaign:
             "on_unknown": self.on_unknown,
             **timings.values_of(self.timing),
         }
-
-
-async def gate(conn: AsyncConnection, campaign_id: UUID) -> None:
-    """Before the campaign's row is changed: let the claims under way end, and no more begin until
-    the transaction ends.
-
-    They share a lock on the row, and one that comes passes whoever waits to change it; here they
-    queue up. A change that hundreds of them would keep waiting takes milliseconds.
-    """
-    statement = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:campaign, 1))")
-    await conn.execute(statement, {"campaign": str(campaign_id)})
 
 
 async def create(
@@ -117,7 +106,7 @@ async def begin_sending(
     """
     columns = push_campaigns.c
     is_another = columns.claim_id.is_distinct_from(claim_id) | columns.claim_id.is_(None)
-    await gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     statement = (
         sa.update(push_campaigns)
         .where(*is_campaign(project, campaign_id), columns.status.in_(SENDABLE), is_another)
@@ -206,7 +195,7 @@ async def begin(
     than the workflow's may name another time. A workflow of older code knows of no revision.
     """
     columns = push_campaigns.c
-    await gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     is_known = sa.true() if revision is None else columns.revision == revision
     statement = (
         sa.update(push_campaigns)
@@ -238,7 +227,7 @@ async def end(
     Nor where it was sent again meanwhile and nobody has begun on it yet: that is another sending,
     and not of the `revision` that whoever ends it knows.
     """
-    await gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     values: dict[str, object] = {
         "status": status,
         # Who paused it as it ended finds it ended.

@@ -3,7 +3,7 @@
 A claim succeeds only for the attempt whose epoch stands in the batch, only while the campaign is
 sending and not paused, and only while its bucket's window is open. It shares a lock on the
 campaign's row: the UPDATE that stops a campaign waits for the claims under way, milliseconds, and
-none is committed after it. Both come through a gate (`campaigns.gate`), first come, first served:
+none is committed after it. Both come through a gate (`gates.close`), first come, first served:
 PostgreSQL would let claims that overlap pass an UPDATE that waits, for as long as there are any.
 """
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import buckets, campaigns
+from fanfare.db import buckets, campaigns, gates
 from fanfare.db.campaigns import NewCampaign, from_row, is_campaign
 from fanfare.db.tables import push_campaigns
 from fanfare.entities import Campaign
@@ -34,7 +34,7 @@ async def pause(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -
 
     Raises CampaignNotFound or CampaignNotPausable.
     """
-    await campaigns.gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     running = _COLUMNS.status.in_(_OPEN), _COLUMNS.paused_at.is_(None)
     change = _changing(project, campaign_id).where(*running).values(paused_at=sa.func.now())
     if (paused := await _changed(conn, change)) is not None:
@@ -50,7 +50,7 @@ async def resume(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
     Raises CampaignNotFound or CampaignNotResumable.
     """
-    await campaigns.gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     resting = _COLUMNS.status.in_(_OPEN), _COLUMNS.paused_at.is_not(None)
     change = _changing(project, campaign_id).where(*resting).values(paused_at=None)
     if (resumed := await _changed(conn, change)) is not None:
@@ -66,7 +66,7 @@ async def cancel(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
     Raises CampaignNotFound or CampaignNotCancellable.
     """
-    await campaigns.gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     # Nothing to settle where nobody has begun.
     settled = sa.case((_COLUMNS.status == CampaignStatus.SCHEDULED, sa.func.now()))
     change = (
@@ -90,7 +90,7 @@ async def cancel(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 async def hold(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign:
     """The campaign, which nobody else changes before the transaction ends. Raises
     CampaignNotFound."""
-    await campaigns.gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     statement = sa.select(push_campaigns).where(*is_campaign(project, campaign_id))
     # Its key stays: a freeze, whose batches refer to it, goes on.
     held = await conn.execute(statement.with_for_update(key_share=True))
@@ -142,7 +142,7 @@ async def remove(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) 
 
 async def hear(conn: AsyncConnection, project: ProjectCtx, campaign_id: UUID) -> Campaign | None:
     """For the campaign's workflow: the row as it is, which is heard now. None where it is gone."""
-    await campaigns.gate(conn, campaign_id)
+    await gates.close(conn, campaign_id)
     statement = (
         sa.update(push_campaigns)
         .where(*is_campaign(project, campaign_id))
