@@ -7,6 +7,7 @@ requests are kept quiet here, and fields that could hold one are dropped by name
 import logging
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 import structlog
 
@@ -33,6 +34,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=number, stream=sys.stdout, format="%(message)s")
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Says every second for as long as PostgreSQL is away, with its host, what we say in our words.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -42,9 +45,26 @@ def configure(level: str) -> None:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),
         ],
+        logger_factory=StandardOutput,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
+
+
+class StandardOutput:
+    """Writes lines. One that cannot be written is lost: neither a full disk nor a collector that
+    died may end a send, whose outcomes would then be in doubt."""
+
+    def __init__(self, *_: object) -> None:
+        """Takes what structlog gives: a name, which nobody reads."""
+
+    def msg(self, line: str) -> None:
+        """Write one line at once, as far as that is possible."""
+        with suppress(OSError):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
+    debug = info = warning = error = critical = fatal = exception = msg
 
 
 def drop_secrets(
