@@ -127,7 +127,9 @@ def _refused(
     attempts = token.attempts + (not _is_blameless(outcome))
     if attempts >= _most_attempts(outcome):
         return _close(settlement, token, _refusal(token, outcome, outcome.error_code))
-    due_at = moments.answered_at + _delay(outcome, token.attempts, moments.chance)
+    # An attempt of which the answer was lost was refused by nobody.
+    refused = max(0, token.attempts - token.ambiguous)
+    due_at = moments.answered_at + _delay(outcome, refused, moments.chance)
     note = OwedNote(token.token_id, due_at, attempts, token.ambiguous)
     return settlement.owed.append(note)
 
@@ -151,14 +153,15 @@ def _quota(outcome: Outcome) -> str | None:
     return QUOTAS.get(outcome.reason or "")
 
 
-def _delay(outcome: Outcome, attempts: int, chance: float) -> timedelta:
-    """What the provider, or its row in the table, asks for; twice that with every attempt."""
+def _delay(outcome: Outcome, refused: int, chance: float) -> timedelta:
+    """What the provider, or its row in the table, asks for; twice that with every time that it
+    refused the message before."""
     asked = outcome.retry_after if outcome.retry_after is not None else DEFAULT_DELAY
-    if outcome.reason == "Shutdown" and attempts:
+    if outcome.reason == "Shutdown" and refused:
         # One try at once, over another connection; then Apple's usual patience.
-        asked, attempts = APNS_PATIENCE, attempts - 1
+        asked, refused = APNS_PATIENCE, refused - 1
     longest = LONGEST_DELAY if asked <= LONGEST_DELAY else LONGEST_PATIENCE
-    wait: timedelta = min(asked * 2.0**attempts, longest)
+    wait: timedelta = min(asked * 2.0**refused, longest)
     return wait + min(wait, LONGEST_SPREAD) * chance
 
 

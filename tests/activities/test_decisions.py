@@ -101,10 +101,19 @@ def test_what_was_refused_together_returns_together() -> None:
     assert settlement.owed[0].due_at == settlement.owed[1].due_at
 
 
-def _wait(outcome: Outcome, attempts: int, *, chance: float) -> timedelta:
-    """How long a message that was refused so after `attempts` waits."""
+def test_attempt_of_which_the_answer_was_lost_makes_no_wait_longer() -> None:
+    shutdown = _apns(503, "Shutdown")
+
+    waits = [_wait(shutdown, attempts, chance=0.0, ambiguous=True) for attempts in range(4)]
+
+    assert waits == [timedelta(seconds=wait) for wait in (SECOND, SECOND, QUARTER, 2 * QUARTER)]
+
+
+def _wait(outcome: Outcome, attempts: int, *, chance: float, ambiguous: bool = False) -> timedelta:
+    """How long a message that was refused so after `attempts` waits. `ambiguous`: the answer to
+    one of these was lost."""
     settlement = Settlement()
-    token = _token(1, attempts)
+    token = _token(1, attempts)._replace(ambiguous=ambiguous)
     decide(settlement, token, outcome, Moments(NOW, NOW, chance), OnUnknown.RESEND)
     [note] = settlement.owed
     return note.due_at - NOW
