@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,23 +16,29 @@ from datetime import timedelta
 import structlog
 import uvloop
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.batches import Batches
 from activities.campaigns import Campaigns
+from activities.outages import DatabaseOutages
+from activities.presence import Presence
+from activities.restores import Restores
 from activities.segments import Segments
 from activities.senders import Senders
 from activities.stores import Stores
 from activities.testpush import TestPushes
 from activities.upkeep import Upkeep
-from fanfare import logs, temporal
+from fanfare import logs, startup, temporal
 from fanfare.db.engine import Database
+from fanfare.db.installation import Guard
 from fanfare.db.ledger_pool import LedgerPool
+from fanfare.errors import Misconfigured
 from fanfare.models import ProviderName
+from fanfare.readiness import NotReady, database_check, newest_revision, schema_check
 from fanfare.sealing import KeyRing
-from fanfare.settings import WorkerSettings
-from workflows import WORKFLOWS, deployment, queues
+from fanfare.settings import WorkerSettings, read
+from workflows import WORKFLOWS, deployment, positions, queues
 
 # A message waits 15 s at most for a stream and 15 s for its answer; then it is recorded.
 GRACE = timedelta(seconds=32)
@@ -41,8 +48,6 @@ STICKY_TIMEOUT = timedelta(seconds=3)
 
 # Heartbeats are how a cancellation reaches an activity; this bounds how long it takes.
 HEARTBEAT_THROTTLE = timedelta(seconds=2)
-
-RECONNECT_SECONDS = 2.0
 
 # A statement of the send path takes a millisecond or two: so many serve far more batches.
 LEDGER_CONNECTIONS = 10
@@ -58,42 +63,51 @@ log = structlog.get_logger()
 
 
 async def serve(settings: WorkerSettings) -> None:
-    """Work until SIGTERM or SIGINT, then end within the grace period."""
+    """Work until SIGTERM or SIGINT, then end within the grace period. Raises Misconfigured.
+
+    Before it begins it waits until PostgreSQL, its tables and Temporal are there.
+    """
     stopping = _stop_signals()
-    client = await _connect(stopping)
-    if client is None:
-        return
     url = settings.database_url.get_secret_value()
     stores = Stores(Database(url), LedgerPool(url, size=LEDGER_CONNECTIONS))
-    ring = KeyRing(settings.kek.get_secret_value())
-    senders = Senders(stores, ring, settings.addresses())
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(stores.database.close)
+        client = await _connect(stores, url, stopping)
+        if client is None:
+            return
         stack.push_async_callback(stores.ledger.close)
         await stores.ledger.open()
+        ring = KeyRing(settings.kek.get_secret_value())
+        senders = Senders(stores, ring, settings.addresses())
         stack.push_async_callback(senders.close)
         workers = _workers(client, stores, senders, settings.batches_at_once)
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        await _work(workers, stopping)
+        presence = Presence(stores, client, revision=newest_revision(url))
+        await _work(workers, presence, stopping)
 
 
-async def _work(workers: Sequence[Worker], stopping: asyncio.Event) -> None:
+async def _work(workers: Sequence[Worker], presence: Presence, stopping: asyncio.Event) -> None:
     """Run the workers until told to stop, then end them all at once, not one after the other."""
     async with asyncio.TaskGroup() as running:
+        beats = running.create_task(presence.keep())
         for worker in workers:
             running.create_task(worker.run())
         log.info("worker_ready")
         await stopping.wait()
         log.info("worker_stopping")
         await asyncio.gather(*(worker.shutdown() for worker in workers))
+        beats.cancel()
+    await presence.leave()
 
 
 def _workers(
     client: Client, stores: Stores, senders: Senders, batches_at_once: int
 ) -> Sequence[Worker]:
     campaigns, upkeep = Campaigns(stores), Upkeep(stores.database, client)
+    restores = Restores(stores, client)
     batches, tests = Batches(stores, senders), TestPushes(stores.database, senders)
+    outages = [DatabaseOutages(stores.ledger_watch)]
     main = Worker(
         client,
         task_queue=queues.MAIN,
@@ -107,11 +121,13 @@ def _workers(
             campaigns.close,
             campaigns.finish,
             tests.send_test_push,
+            restores.check_database,
             upkeep.keep_tables,
             upkeep.reconcile_campaigns,
             upkeep.reconcile_refreshes,
         ],
         max_concurrent_activities=50,
+        interceptors=outages,
         graceful_shutdown_timeout=GRACE,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
@@ -122,6 +138,7 @@ def _workers(
         task_queue=queues.SEGMENTS,
         activities=[segments.list_segments, segments.refresh_segment],
         max_concurrent_activities=REFRESHES_AT_ONCE,
+        interceptors=outages,
         graceful_shutdown_timeout=GRACE,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
     )
@@ -131,6 +148,7 @@ def _workers(
             task_queue=queues.of_provider(provider),
             activities=[batches.send_batch],
             max_concurrent_activities=batches_at_once,
+            interceptors=outages,
             graceful_shutdown_timeout=GRACE,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         )
@@ -139,21 +157,53 @@ def _workers(
     return [main, refresher, *lanes]
 
 
-async def _connect(stopping: asyncio.Event) -> Client | None:
-    """A client, once Temporal answers and the namespace is ready. None where told to stop."""
-    while not stopping.is_set():
+async def _connect(stores: Stores, url: str, stopping: asyncio.Event) -> Client | None:
+    """A client of Temporal, once all is there that the worker stands on. None where told to
+    stop."""
+    namespace = Namespace(stores.ledger.guard)
+    checks = {
+        "postgres": database_check(stores.database),
+        "schema": schema_check(stores.database, url),
+        "temporal": namespace.prepare,
+    }
+    return namespace.client if await startup.wait_for(checks, stopping) else None
+
+
+class Namespace:
+    """The namespace of Temporal: connected, and with what our workflows need there."""
+
+    def __init__(self, guard: Guard) -> None:
+        """`guard` is told how far the database had come, before anything is claimed."""
+        self.client: Client | None = None
+        self._guard = guard
+
+    async def prepare(self) -> None:
+        """Do it, unless it is done. Raises NotReady, Misconfigured."""
+        if self.client is not None:
+            return
         try:
             client = await temporal.connect()
             if not await deployment.ensure_search_attributes(client):
                 log.warning("search_attributes_must_be_added_by_an_administrator")
             await deployment.ensure_schedules(client)
-        except (RuntimeError, RPCError) as error:
-            log.warning("waiting_for_temporal", reason=type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), RECONNECT_SECONDS)
-        else:
-            return client
-    return None
+            self._guard.remember(await positions.last_seen(client) or 0)
+        except RuntimeError as error:
+            raise NotReady("Temporal does not answer.") from error
+        except RPCError as error:
+            raise NotReady(_reason(error)) from error
+        self.client = client
+
+
+def _reason(error: RPCError) -> str:
+    match error.status:
+        case RPCStatusCode.NOT_FOUND:
+            return "Temporal has no such namespace as TEMPORAL_NAMESPACE names: create it."
+        case RPCStatusCode.UNAUTHENTICATED | RPCStatusCode.PERMISSION_DENIED:
+            return "Temporal refuses us: see TEMPORAL_API_KEY and TEMPORAL_TLS_*."
+        case RPCStatusCode.UNAVAILABLE | RPCStatusCode.DEADLINE_EXCEEDED:
+            return "Temporal does not answer."
+        case status:
+            return f"Temporal says {status.name}."
 
 
 def _stop_signals() -> asyncio.Event:
@@ -166,9 +216,12 @@ def _stop_signals() -> asyncio.Event:
 
 def main() -> None:
     """Read the settings and serve."""
-    settings = WorkerSettings()
-    logs.configure(settings.log_level)
-    uvloop.run(serve(settings))
+    try:
+        settings = read(WorkerSettings)
+        logs.configure(settings.log_level)
+        uvloop.run(serve(settings))
+    except Misconfigured as error:
+        sys.exit(f"The worker cannot start: {error}")
     # The SDK's own threads may still let go of Python objects; ending now can crash the process
     # on its way out (temporalio/sdk-python#300).
     time.sleep(0.2)

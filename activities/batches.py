@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from activities.admission import RatedPace
 from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch, end_wait
 from activities.environments import OtherWay
-from activities.heartbeats import beating
+from activities.heartbeats import Wait, asking, beating
 from activities.pace import CredentialReplaced, PaceClosed
 from activities.rates import CampaignRates
 from activities.refusals import CredentialsRefused, MessageRefused
@@ -81,7 +81,12 @@ class Batches(BatchActivities):
         if sender is None:
             return await self._skip(key, batch)
         other = await self._senders.find_other(key.project, batch.lane)
-        return _result(await self._pass(key, campaign, batch, sender, other).run())
+        rate = self._rates.find(key.project, key.campaign_id)
+        with (
+            asking(Wait.PROVIDER, sender.pace.closed_until),
+            asking(Wait.RATE, rate.closed_until),
+        ):
+            return _result(await self._pass(key, campaign, batch, sender, other).run())
 
     async def _campaign(self, key: BatchKey) -> Campaign:
         """The row, from memory where it was read a moment ago: no content changes while it sends.

@@ -49,6 +49,7 @@ from workflows.stubs import (
     CampaignActivities,
     CampaignKey,
     EndInput,
+    FinishInput,
     FreezeInput,
     LaneRange,
     Plan,
@@ -99,9 +100,8 @@ class Campaigns(CampaignActivities):
     @activity.defn(name="freeze_audience")
     async def freeze_audience(self, freeze: FreezeInput) -> Audience:
         """Write a bucket's audience down, once. A second run reads what the first one wrote."""
-        project = _project(freeze)
         async with beating(), self._stores.database.transaction() as conn:
-            campaign = await campaigns.get(conn, project, freeze.campaign_id)
+            campaign = await _campaign(conn, freeze)
             rules = await _rules(conn, campaign)
             frozen = await audience.freeze(
                 conn, campaign, _condition(rules), SIZES, bucket=freeze.bucket, rules=rules
@@ -144,41 +144,53 @@ class Campaigns(CampaignActivities):
             if await self._is_cancelled(end):
                 await self._close_cancelled(project, end.campaign_id)
             if end.failure_code == WRONG_CREDENTIAL:
-                async with self._stores.ledger.connection() as conn:
+                async with self._stores.ledger.long_transaction() as conn:
                     await verdicts.roll_back(conn, project, end.campaign_id)
 
     @activity.defn(name="finish_campaign")
-    async def finish(self, key: CampaignKey) -> None:
+    async def finish(self, finish: FinishInput) -> Standing | None:
         """Make the campaign `sent`, after its ledger was counted against its audience.
 
         A second run changes nothing. Where the two differ the campaign fails: that is a defect of
-        ours, and an operator must hear of it.
+        ours, and an operator must hear of it. Where the ledger is not the one that the run went
+        by, because the database was restored, nothing is done but to say what the row says.
         """
-        project = _project(key)
         async with beating():
-            await self._account_for_past(project, key.campaign_id)
-            async with self._stores.database.transaction() as conn:
-                campaign = await campaigns.get(conn, project, key.campaign_id)
-                size = await audience.size(conn, campaign)
-                recorded = await deliveries.count(conn, project, key.campaign_id)
-                if recorded != size:
-                    raise ApplicationError(
-                        f"{recorded} of {size} deliveries are in the ledger",
-                        type="LEDGER_MISMATCH",
-                        non_retryable=True,
-                    )
-                await campaigns.end(conn, project, key.campaign_id, CampaignStatus.SENT)
+            if (standing := await self._of_another_ledger(finish)) is not None:
+                return standing
+            await self._account_for_past(finish)
+            await self._end_as_sent(finish)
+        return None
+
+    async def _of_another_ledger(self, finish: FinishInput) -> Standing | None:
+        async with self._stores.database.transaction() as conn:
+            campaign = await _campaign(conn, finish)
+            if campaign.in_doubt_since == finish.in_doubt_since:
+                return None
+            return await _standing(conn, finish)
+
+    async def _end_as_sent(self, key: CampaignKey) -> None:
+        project = _project(key)
+        async with self._stores.database.transaction() as conn:
+            campaign = await _campaign(conn, key)
+            size = await audience.size(conn, campaign)
+            recorded = await deliveries.count(conn, project, key.campaign_id)
+            if recorded != size:
+                said = f"{recorded} of {size} deliveries are in the ledger"
+                raise _failure("LEDGER_MISMATCH", said)
+            await campaigns.end(conn, project, key.campaign_id, CampaignStatus.SENT)
         log.info("campaign_sent", campaign_id=str(key.campaign_id), audience=recorded)
 
-    async def _account_for_past(self, project: ProjectCtx, campaign_id: UUID) -> None:
+    async def _account_for_past(self, key: CampaignKey) -> None:
         """Give whoever had no turn, because it was past, a row that says so."""
+        project, campaign_id = _project(key), key.campaign_id
         async with self._stores.database.transaction() as conn:
-            campaign = await campaigns.get(conn, project, campaign_id)
+            campaign = await _campaign(conn, key)
             if campaign.timing.delivery_mode is not DeliveryMode.LOCAL_TIME:
                 return
             condition = _condition(await _rules(conn, campaign))
             await audience.freeze_past(conn, campaign, condition, SIZES)
-        async with self._stores.ledger.connection() as ledger:
+        async with self._stores.ledger.long_transaction() as ledger:
             await deliveries.close_rest(
                 ledger, project, campaign_id, SkipReason.PAST, bucket=shares.PAST
             )
@@ -194,7 +206,7 @@ class Campaigns(CampaignActivities):
         return campaign.status is CampaignStatus.CANCELLED
 
     async def _close_cancelled(self, project: ProjectCtx, campaign_id: UUID) -> None:
-        async with self._stores.ledger.connection() as ledger:
+        async with self._stores.ledger.long_transaction() as ledger:
             await deliveries.close_rest(ledger, project, campaign_id, SkipReason.CANCELLED)
         async with self._stores.database.transaction() as conn:
             await controls.settle(conn, project, campaign_id)
@@ -204,8 +216,12 @@ def _project(key: CampaignKey) -> ProjectCtx:
     return ProjectCtx(key.project_id)
 
 
-def _project_of(campaign: Campaign) -> ProjectCtx:
-    return ProjectCtx(campaign.project_id)
+async def _campaign(conn: AsyncConnection, key: CampaignKey) -> Campaign:
+    """The row. One that is gone, because the database was restored, ends its workflow."""
+    try:
+        return await campaigns.get(conn, _project(key), key.campaign_id)
+    except CampaignNotFound as error:
+        raise _failure("CAMPAIGN_NOT_FOUND", "The campaign is not in the database.") from error
 
 
 async def _standing(conn: AsyncConnection, key: CampaignKey) -> Standing:
@@ -248,7 +264,7 @@ async def _rules(conn: AsyncConnection, campaign: Campaign) -> Mapping[str, obje
     if kept is not None:
         return kept
     try:
-        segment = await segments.get(conn, _project_of(campaign), campaign.segment_id)
+        segment = await segments.get(conn, ProjectCtx(campaign.project_id), campaign.segment_id)
     except SegmentNotFound as error:
         raise _failure("SEGMENT_NOT_FOUND", "The campaign's segment was deleted.") from error
     return segment.rules
@@ -270,7 +286,7 @@ async def _require_credentials(
 ) -> None:
     """Refuse an audience of which no one can be reached. Lanes without a credential are skipped
     where others have one."""
-    stored = await credentials.all_of(conn, _project_of(campaign))
+    stored = await credentials.all_of(conn, ProjectCtx(campaign.project_id))
     reachable = {Lane.of(credential.provider, credential.environment) for credential in stored}
     lanes = {lane.lane for lane in frozen.lanes}
     if campaign.timing.goes_by_zones and lanes:

@@ -30,8 +30,8 @@ from fanfare.providers import Send
 # ambiguous; larger claims mean fewer statements per message.
 CLAIM_SIZE = 200
 
-# Between tries to record what is known, while PostgreSQL is away.
-RECORD_AGAIN_SECONDS = 1.0
+# Between tries to claim, or to record what is known, while PostgreSQL is away.
+AGAIN_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -73,6 +73,7 @@ class BatchPass:
     other: OtherWay | None = None
     ends_at: float = math.inf
     claimed: int = 0
+    claiming: int = 0
     owes: bool = False
     is_accepted: bool = False
 
@@ -99,9 +100,13 @@ class BatchPass:
         end_wait(self.campaign, self.ends_at)
         if (wanted := self._claimable()) == 0:
             return False
-        admitted = await self.pace.admit(wanted)
         try:
-            tokens = await self._claim(admitted)
+            admitted = await self.pace.admit(wanted)
+        except DatabaseUnavailable as error:
+            await self._wait_for_database(error)
+            return True
+        try:
+            tokens = await self._claim_in_the_end(admitted)
         except BaseException:
             self.pace.done(admitted)
             raise
@@ -123,22 +128,43 @@ class BatchPass:
                 await owed.write_off_ambiguous(conn, self.key)
         self.owes = True
 
+    async def _claim_in_the_end(self, most: int) -> Sequence[ClaimedToken]:
+        """Claim as soon as PostgreSQL answers.
+
+        The claim that was not answered is made once more, not another: it may have been committed,
+        and nothing of it was sent.
+        """
+        while True:
+            try:
+                return await self._claim(most)
+            except DatabaseUnavailable as error:
+                await self._wait_for_database(error)
+
+    async def _wait_for_database(self, error: DatabaseUnavailable) -> None:
+        """A moment. Raises what `end_wait` raises."""
+        end_wait(self.campaign, self.ends_at)
+        log.warning("claim_waits_for_database", batch=self.key.number)
+        await self._wait_a_moment(error)
+
     async def _claim(self, most: int) -> Sequence[ClaimedToken]:
         """What is owed and due, else the next of the batch; empty at its end."""
         end_if_expired(self.campaign)
         async with self.stores.ledger.connection() as conn:
             epoch = self.batch.epoch
-            if self.owes and (
-                due := await claims.claim_due(conn, self.key, epoch=epoch, limit=most)
+            is_answered = self.claiming <= self.claimed
+            if (
+                self.owes
+                and is_answered
+                and (due := await claims.claim_due(conn, self.key, epoch=epoch, limit=most))
             ):
                 return due
-            upto = min(self.claimed + most, self.batch.size)
-            if upto == self.claimed:
+            self.claiming = min(self.claimed + most, self.batch.size)
+            if self.claiming == self.claimed:
                 return ()
             tokens = await claims.claim_next(
-                conn, self.key, epoch=epoch, claimed=self.claimed, upto=upto
+                conn, self.key, epoch=epoch, claimed=self.claimed, upto=self.claiming
             )
-        self.claimed = upto
+        self.claimed = self.claiming
         return tokens
 
     async def _expire(self) -> None:
@@ -187,11 +213,15 @@ class BatchPass:
             try:
                 await self._settle(settlement)
                 recorded = True
-            except DatabaseUnavailable:
+            except DatabaseUnavailable as error:
                 if activity.is_worker_shutdown():
                     raise
                 log.warning("ledger_waits_for_database", batch=self.key.number)
-                await asyncio.sleep(RECORD_AGAIN_SECONDS)
+                await self._wait_a_moment(error)
+
+    async def _wait_a_moment(self, error: DatabaseUnavailable) -> None:
+        self.stores.ledger_watch.note(error)
+        await asyncio.sleep(AGAIN_SECONDS)
 
     async def _settle(self, settlement: Settlement) -> None:
         pool = self.stores.ledger

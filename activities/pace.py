@@ -78,6 +78,10 @@ class Pace:
         """Until when a throttle holds the credential, as far as is known here; may have passed."""
         return self._held_until
 
+    def closed_until(self) -> datetime | None:
+        """Until when nothing goes out: a throttle, or trouble there. None where it is open."""
+        return self._closed_until(self._now())
+
     @property
     def in_flight(self) -> int:
         """How many messages were admitted and not given back."""

@@ -48,6 +48,7 @@ class CampaignRate:
         self._limits: RateLimits | None = None
         self._looked_at: datetime | None = None
         self._stock: Stock | None = None
+        self._reserved_at: datetime | None = None
         # First come, first served; and a process has one reservation of the shared rate at most.
         self._turn = asyncio.Lock()
         self._turns: dict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -70,6 +71,11 @@ class CampaignRate:
     def give_back(self, count: int) -> None:
         """Leave to other batches of the process what was admitted this moment and not used."""
         self._use(-count)
+
+    def closed_until(self) -> datetime | None:
+        """When what was reserved last may go out. None where that has come."""
+        at = self._reserved_at
+        return None if at is None or at <= self.now() else at
 
     def turn(self, lane: Lane) -> asyncio.Lock:
         """For who waits for the lane's credential with what this admitted."""
@@ -95,6 +101,7 @@ class CampaignRate:
         async with self._ledger.transaction() as conn:
             taken = await rates.take(conn, *self._key, order, clock=self.now)
         self._hear(taken.limits, self.now())
+        self._reserved_at = taken.reservation.at
         await self._wait_until(taken.reservation.at)
         self._fill(taken.reservation)
 

@@ -9,7 +9,16 @@ import structlog
 from temporalio import activity
 from temporalio.client import Client
 
-from fanfare.db import campaignlists, idempotency, partitions, projects, push_tests, rates, segments
+from fanfare.db import (
+    campaignlists,
+    idempotency,
+    partitions,
+    projects,
+    push_tests,
+    rates,
+    segments,
+    workers,
+)
 from fanfare.db.engine import Database
 from fanfare.entities import Campaign
 from fanfare.errors import TemporalUnavailable
@@ -63,6 +72,7 @@ class Upkeep(UpkeepActivities):
             await push_tests.delete_before(conn, now - KEEP_TESTS)
             await idempotency.delete_expired(conn)
             await rates.forget_old(conn)
+            await workers.forget_old(conn)
 
     @activity.defn(name="reconcile_refreshes")
     async def reconcile_refreshes(self) -> int:

@@ -1,40 +1,45 @@
 """The process of the HTTP API: `python -m api`."""
 
+import asyncio
+import sys
+from contextlib import suppress
 from datetime import timedelta
 
 import uvicorn
 import uvloop
 
 from api.app import create_app
-from api.readiness import database_check, schema_check, temporal_check
+from api.gate import Gate
 from api.resources import Resources
-from fanfare import temporal
+from fanfare import startup, temporal
 from fanfare.db.engine import API_ROLE, Database
 from fanfare.db.read_pool import ReadPool
+from fanfare.errors import Misconfigured
 from fanfare.logs import configure
+from fanfare.readiness import database_check, schema_check, temporal_check
 from fanfare.sealing import KeyRing
-from fanfare.settings import ApiSettings
-
-MIN_PEPPER = 32
+from fanfare.settings import ApiSettings, read
 
 # What a caller waits for at most: the server ends a statement, we end what the server does not.
 STATEMENT_TIMEOUT = timedelta(seconds=10)
 PATIENCE = timedelta(seconds=12)
 
 
-class WeakPepper(Exception):
-    """The pepper is too short to be a secret."""
-
-
 def main() -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first."""
-    settings = ApiSettings()
-    configure(settings.log_level)
-    uvloop.run(serve(settings))
+    try:
+        settings = read(ApiSettings)
+        configure(settings.log_level)
+        uvloop.run(serve(settings))
+    except Misconfigured as error:
+        sys.exit(f"The API cannot start: {error}")
 
 
 async def serve(settings: ApiSettings) -> None:
-    """Open what the routes stand on, serve, and close it."""
+    """Open what the routes stand on, serve, and close it. Raises Misconfigured.
+
+    It listens at once. Until PostgreSQL and its tables are there it answers 503.
+    """
     database_url = settings.database_url.get_secret_value()
     database = Database(
         database_url, role=API_ROLE, statement_timeout=STATEMENT_TIMEOUT, patience=PATIENCE
@@ -49,7 +54,7 @@ async def serve(settings: ApiSettings) -> None:
             database=database,
             reads=reads,
             key_ring=KeyRing(settings.kek.get_secret_value()),
-            pepper=_pepper(settings),
+            pepper=settings.key_pepper.get_secret_value().encode(),
             operator_key=_operator_key(settings),
             temporal=client,
             temporal_ui_url=settings.temporal_ui_url,
@@ -58,11 +63,40 @@ async def serve(settings: ApiSettings) -> None:
                 "schema": schema_check(database, database_url),
                 "temporal": temporal_check(client),
             },
+            gate=Gate(is_open=False),
         )
-        await uvicorn.Server(_server(settings, resources)).serve()
+        await _serve(uvicorn.Server(_server(settings, resources)), resources)
     finally:
         await reads.close()
         await database.close()
+
+
+async def _serve(server: uvicorn.Server, resources: Resources) -> None:
+    opening = asyncio.create_task(_open_when_ready(server, resources))
+    await server.serve()
+    await resources.chores.close()
+    opening.cancel()
+    with suppress(asyncio.CancelledError):
+        await opening
+
+
+async def _open_when_ready(server: uvicorn.Server, resources: Resources) -> None:
+    """Let requests in once they can be answered, and say meanwhile what is waited for.
+
+    Without Temporal most of them can.
+    """
+    checks, stopping = dict(resources.readiness_checks), asyncio.Event()
+    temporal_alone = {"temporal": checks.pop("temporal")}
+
+    async def let_in() -> None:
+        if await startup.wait_for(checks, stopping):
+            resources.gate.open()
+
+    try:
+        await asyncio.gather(let_in(), startup.wait_for(temporal_alone, stopping))
+    except Misconfigured:
+        server.should_exit = True
+        raise
 
 
 def _server(settings: ApiSettings, resources: Resources) -> uvicorn.Config:
@@ -77,13 +111,6 @@ def _server(settings: ApiSettings, resources: Resources) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=30,
     )
-
-
-def _pepper(settings: ApiSettings) -> bytes:
-    pepper = settings.key_pepper.get_secret_value()
-    if len(pepper) < MIN_PEPPER:
-        raise WeakPepper(f"FANFARE_KEY_PEPPER must have at least {MIN_PEPPER} characters")
-    return pepper.encode()
 
 
 def _operator_key(settings: ApiSettings) -> str | None:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 from api.campaignbodies import Clock, Day, Length, WindowBody
 from api.resources import Resources
 from fanfare.db.progress import Progress
+from fanfare.degradation import Degraded
 from fanfare.entities import Bucket, Campaign, Failure, Stats
-from fanfare.models import CampaignStatus, DeliveryMode, OnUnknown, PastPolicy
+from fanfare.models import CampaignStatus, DeliveryMode, OnUnknown, PastPolicy, PausedReason
 from workflows import starter
 
 
@@ -44,6 +45,14 @@ class CampaignView(BaseModel):
     paused_at: datetime | None = Field(
         description="Since when it rests; its `status` stays. Null where it does not."
     )
+    paused_reason: PausedReason | None = Field(
+        description="Why it rests. `operator`: somebody paused it. `database_restored`: the "
+        "database was restored from a backup while it was open, so what it sent since may be "
+        "missing here. `resume` goes on with what is left, each message flagged as a possible "
+        "duplicate, or ended as `unknown` where `on_unknown` is `skip`; `cancel` ends it. Null "
+        "where it does not rest.",
+        examples=["database_restored"],
+    )
     sent_at: datetime | None
     cancelled_at: datetime | None
     created_at: datetime
@@ -59,6 +68,14 @@ class CampaignView(BaseModel):
         "left of a campaign that is `sending`: the last to end, where it holds both providers; "
         "what goes through another one goes on. It ends by itself, and nothing is lost. Null "
         "where none holds it."
+    )
+    degraded: Degraded | None = Field(
+        description="Why a campaign that is `sending`, or due, does not move now, and since when: "
+        "no worker lives (NO_WORKER), none reaches Temporal (TEMPORAL_UNREACHABLE), PostgreSQL "
+        "takes no writes (LEDGER_NOT_WRITABLE), it was due more than a minute ago and has not "
+        "begun (NOT_BEGUN), or throttles hold all that is left (PROVIDER_HELD, see `held_until`). "
+        "Its `status` stays, nothing is lost, and it goes on by itself. Null where all is well, "
+        "and where it is paused."
     )
     failure: Failure | None
     links: Links
@@ -87,6 +104,7 @@ class CampaignView(BaseModel):
             expires_at=campaign.expires_at,
             on_unknown=campaign.on_unknown,
             paused_at=campaign.paused_at,
+            paused_reason=campaign.paused_reason,
             sent_at=campaign.sent_at,
             cancelled_at=campaign.cancelled_at,
             created_at=campaign.created_at,
@@ -94,6 +112,7 @@ class CampaignView(BaseModel):
             stats=found.stats,
             in_flight_at_most=found.in_flight,
             held_until=found.held_until,
+            degraded=found.degraded,
             failure=campaign.failure,
             links=Links(workflow=_workflow_url(campaign, resources)),
         )

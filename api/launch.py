@@ -139,7 +139,7 @@ async def remove(resources: Resources, project: ProjectCtx, campaign_id: UUID) -
         removed = await controls.remove(conn, project, campaign_id)
     if removed.status is CampaignStatus.SCHEDULED:
         # Where it is not told, the workflow finds no row when its time comes.
-        await _try_to_tell(campaign_id, starter.tell_removed(resources.temporal, campaign_id))
+        await _try_to_tell(campaign_id, starter.tell(resources.temporal, campaign_id))
 
 
 async def _made_before(

@@ -1,17 +1,17 @@
 """What the process gives its routes. Made once by `create_app`, read through the request."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from temporalio.client import Client
 
+from api.chores import Chores
+from api.gate import Gate
 from fanfare.db.engine import Database
 from fanfare.db.read_pool import ReadPool
+from fanfare.readiness import Check
 from fanfare.sealing import KeyRing
-
-# Raises where the thing is not ready; the name says which thing.
-ReadinessCheck = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,9 @@ class Resources:
     pepper: bytes = field(repr=False)
     operator_key: str | None = field(repr=False, default=None)
     temporal_ui_url: str | None = None
-    readiness_checks: Mapping[str, ReadinessCheck] = field(default_factory=dict)
+    readiness_checks: Mapping[str, Check] = field(default_factory=dict)
+    gate: Gate = field(default_factory=Gate)
+    chores: Chores = field(default_factory=Chores)
 
 
 def resources_of(request: Request) -> Resources:

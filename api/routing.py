@@ -7,12 +7,28 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Depends, Header, Request, Response
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.types import Receive, Scope, Send
 
 from api import idempotency
 from api.bodies import MAX_BODY_BYTES, decode_body, read_body, refuse_encoded
 from api.principals import Requirement
+from api.resources import resources_of
 from fanfare.errors import FieldFault, InvalidInput
+
+
+class TextConvertor(PathConvertor):
+    """Whatever is in a path: slashes, and line feeds too.
+
+    Without it `/users/u%0A` would name the user `u`: the end of starlette's patterns lets a line
+    feed follow, and its own `path` stops at one.
+    """
+
+    regex = "(?s:.*)"
+
+
+# Starlette keeps these by name, and reads them while routes are declared.
+register_url_convertor("text", TextConvertor())
 
 
 class RouteWithoutScope(Exception):
@@ -49,6 +65,7 @@ class GuardedRoute(APIRoute):
             await super().handle(scope, receive, send)
             return
         request = Request(scope, receive)
+        resources_of(request).gate.check()
         _check_url(scope)
         principal = await self.requirement.check(request)
         refuse_encoded(request.headers)

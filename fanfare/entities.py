@@ -18,6 +18,7 @@ from fanfare.models import (
     Lane,
     OnUnknown,
     PastPolicy,
+    PausedReason,
     Platform,
     ProviderName,
 )
@@ -240,6 +241,15 @@ class Campaign:
     created_at: datetime
     updated_at: datetime
     failure: Failure | None
+    in_doubt_since: datetime | None = None
+
+    @property
+    def paused_reason(self) -> PausedReason | None:
+        """Why it rests; None where it does not."""
+        if self.paused_at is None:
+            return None
+        is_held = self.in_doubt_since is not None and self.paused_at <= self.in_doubt_since
+        return PausedReason.DATABASE_RESTORED if is_held else PausedReason.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,3 +191,8 @@ class TemporalUnavailable(Unavailable):
 
 class WorkerUnavailable(Unavailable):
     """No worker took the work in time."""
+
+
+class Misconfigured(Exception):
+    """The process cannot work as it is configured, however long it waits. The text is one line for
+    whoever starts it, and holds no secret."""

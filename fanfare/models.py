@@ -80,6 +80,13 @@ class CampaignStatus(StrEnum):
     FAILED = "failed"
 
 
+class PausedReason(StrEnum):
+    """Who lets a campaign rest: an operator, or the guard of restored databases."""
+
+    OPERATOR = "operator"
+    DATABASE_RESTORED = "database_restored"
+
+
 class OnUnknown(StrEnum):
     """What becomes of a message whose outcome a crash or a time-out left unknown."""
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-from fanfare.errors import TemporalUnavailable
+from fanfare.errors import Misconfigured, TemporalUnavailable
 
 # How long a caller of the HTTP API waits for Temporal before it is told to come back.
 CALL_TIMEOUT = timedelta(seconds=5)
@@ -34,11 +34,27 @@ _AWAY = frozenset(
 async def connect(*, lazy: bool = False) -> Client:
     """A client that speaks our models. `lazy`: it connects at its first call, not now.
 
-    Raises RuntimeError where nothing answers and it is not lazy.
+    Raises RuntimeError where nothing answers and it is not lazy, Misconfigured where the settings
+    cannot be meant.
     """
-    config = ClientConfig.load_client_connect_config()
+    config = _settings()
+    try:
+        return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+    except ValueError as error:
+        raise Misconfigured(f"TEMPORAL_ADDRESS cannot be read: {error}.") from error
+
+
+def _settings() -> ClientConnectConfig:
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Misconfigured(f"Temporal's settings cannot be read: {_line(error)}.") from error
     config.setdefault("target_host", "127.0.0.1:7233")
-    return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+    return config
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from workflows.stubs import (
     CampaignActivities,
     CampaignKey,
     EndInput,
+    FinishInput,
 )
 
 SHORT = timedelta(seconds=30)
@@ -51,7 +52,7 @@ class PushCampaign:
         ended = await self._live()
         # Whoever changed the row as this came to its end, and sent it again, is followed too.
         if self._control.is_changed or self._control.is_reopened:
-            workflow.continue_as_new(CampaignInput(**dict(self._key), must_look=True))
+            workflow.continue_as_new(self._anew())
         following.cancel()
         return ended
 
@@ -82,7 +83,7 @@ class PushCampaign:
                 self._continue_if_unsent()
                 await self._finish()
                 # Who cancels it as it finishes has the last word: the row does not become `sent`.
-                if not self._control.is_cancelled:
+                if not (self._control.is_cancelled or self._control.is_reopened):
                     return CampaignStatus.SENT
         except ActivityError as error:
             self._control.note(error)
@@ -190,15 +191,23 @@ class PushCampaign:
         if self._buckets.is_unsent:
             workflow.continue_as_new(self._buckets.carried())
 
+    def _anew(self) -> CampaignInput:
+        """For a run that knows of the row nothing but which ledger goes with it."""
+        ledger = self._control.campaign.in_doubt_since
+        return CampaignInput(**dict(self._key), in_doubt_since=ledger, must_look=True)
+
     async def _finish(self) -> None:
-        await workflow.execute_activity_method(
+        standing = await workflow.execute_activity_method(
             CampaignActivities.finish,
-            self._key,
+            FinishInput(**dict(self._key), in_doubt_since=self._control.campaign.in_doubt_since),
             start_to_close_timeout=LONG,
             heartbeat_timeout=HEARTBEAT,
             retry_policy=RETRY,
             summary="finish",
         )
+        if standing is not None:
+            self._control.take_over(standing)
+            return
         self._show(CampaignStatus.SENT, self._table())
 
     async def _stop(self) -> str:

@@ -65,6 +65,9 @@ class Control:
         self.is_reopened = False
         match standing.status:
             case CampaignStatus.SCHEDULED | CampaignStatus.SENDING:
+                if standing.in_doubt_since != self.campaign.in_doubt_since:
+                    # What this run has done is not in the rows, which are the truth.
+                    self.over = "begun anew on a restored database"
                 self.is_reopened = self.is_stopping
                 self.campaign = self.campaign.heard(standing)
             case CampaignStatus.CANCELLED:

@@ -55,6 +55,8 @@ class CampaignInput(BaseModel):
     max_lateness: timedelta | None = None
     revision: int | None = None
     is_paused: bool = False
+    # Which ledger it goes by: a restored one is another.
+    in_doubt_since: datetime | None = None
     # Whether the row may say something else by now.
     must_look: bool = False
     # Of the one bucket of a campaign that goes out to all at once.
@@ -71,6 +73,7 @@ class CampaignInput(BaseModel):
                 "max_lateness": standing.max_lateness,
                 "revision": standing.revision,
                 "is_paused": standing.is_paused,
+                "in_doubt_since": standing.in_doubt_since,
             }
         )
 

@@ -1,6 +1,7 @@
 """How the API and the upkeep reach a workflow: ids, start, signal, and whether one runs."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -27,9 +28,13 @@ from workflows.testpush import SendTestPush
 TEST_TIMEOUT = timedelta(seconds=25)
 
 
+_PREFIX = "push-campaign-"
+_RUNNING = "WorkflowType = 'PushCampaign' AND ExecutionStatus = 'Running'"
+
+
 def workflow_id(campaign_id: UUID) -> str:
     """The id of a campaign's workflow, by which the Temporal UI finds it."""
-    return f"push-campaign-{campaign_id}"
+    return f"{_PREFIX}{campaign_id}"
 
 
 def standing_of(campaign: Campaign, *, is_bucketed: bool) -> Standing:
@@ -49,6 +54,7 @@ def standing_of(campaign: Campaign, *, is_bucketed: bool) -> Standing:
         scheduled_at=timing.scheduled_at if is_waiting else None,
         is_bucketed=is_bucketed,
         max_lateness=None if is_patient else timing.max_lateness,
+        in_doubt_since=campaign.in_doubt_since,
     )
 
 
@@ -69,8 +75,9 @@ async def follow(client: Client, campaign: Campaign) -> None:
     await _start(client, campaign, signal="changed")
 
 
-async def tell_removed(client: Client, campaign_id: UUID) -> None:
-    """Have the workflow of a campaign that is gone end. Where none runs, nothing happens.
+async def tell(client: Client, campaign_id: UUID) -> None:
+    """Have the workflow that runs look at its campaign's row; it ends where that is gone. Where
+    none runs, nothing happens.
 
     Raises TemporalUnavailable.
     """
@@ -94,6 +101,32 @@ async def is_running(client: Client, campaign_id: UUID) -> bool:
                 return False
             raise
         return description.status is WorkflowExecutionStatus.RUNNING
+
+
+async def has_begun(client: Client, campaign_id: UUID) -> bool:
+    """Whether a workflow of the campaign began to send it, or has ended. Raises
+    TemporalUnavailable."""
+    handle = client.get_workflow_handle(workflow_id(campaign_id))
+    async with answering(CALL_TIMEOUT):
+        try:
+            found = await handle.describe(rpc_timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        status = found.typed_search_attributes.get(attributes.STATUS)
+        is_running = found.status is WorkflowExecutionStatus.RUNNING
+        return not is_running or status == CampaignStatus.SENDING
+
+
+async def running_campaigns(client: Client) -> Sequence[UUID]:
+    """The campaigns whose workflows run; one that began a moment ago may be missing.
+
+    Costs a call per thousand. Raises TemporalUnavailable.
+    """
+    async with answering():
+        running = client.list_workflows(_RUNNING, rpc_timeout=CALL_TIMEOUT)
+        return [UUID(found.id.removeprefix(_PREFIX)) async for found in running]
 
 
 async def send_test(client: Client, project_id: UUID, test_id: UUID) -> None:

@@ -36,6 +36,8 @@ class Standing(Message):
     scheduled_at: datetime | None = None
     is_bucketed: bool = False
     max_lateness: timedelta | None = None
+    # Since when what was sent of it may be unknown to its ledger: the database was restored.
+    in_doubt_since: datetime | None = None
 
 
 class BeginInput(CampaignKey):
@@ -148,6 +150,21 @@ class EndInput(CampaignKey):
     failure_message: str | None = None
 
 
+class FinishInput(CampaignKey):
+    """A campaign whose batches have all ended, as far as a run of this ledger knows.
+
+    Names the ledger by the moment since which it is in doubt; None: never.
+    """
+
+    in_doubt_since: datetime | None = None
+
+
+class Position(Message):
+    """How far the database had come when somebody saw it; None: nobody did."""
+
+    position: int | None = None
+
+
 class TestKey(Message):
     """Which test push, and whose."""
 
@@ -214,7 +231,7 @@ class CampaignActivities:
         raise NotImplementedError
 
     @activity.defn(name="finish_campaign")
-    async def finish(self, key: CampaignKey) -> None:
+    async def finish(self, finish: FinishInput) -> Standing | None:
         raise NotImplementedError
 
 
@@ -261,4 +278,12 @@ class UpkeepActivities:
 
     @activity.defn(name="reconcile_refreshes")
     async def reconcile_refreshes(self) -> int:
+        raise NotImplementedError
+
+
+class RestoreActivities:
+    """What guards a database that was restored. Task queue: `queues.MAIN`."""
+
+    @activity.defn(name="check_database")
+    async def check_database(self, seen: Position) -> Position:
         raise NotImplementedError

@@ -1,22 +1,29 @@
 """Whether the process lives, and whether it can work. Open to everyone; says nothing private."""
 
 import asyncio
-from datetime import timedelta
-from typing import Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal
 
 import structlog
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from api.dependencies import Deployment
-from api.resources import ReadinessCheck
+from api.resources import Resources
+from fanfare.db import workers
+from fanfare.errors import DatabaseUnavailable
+from fanfare.readiness import CHECK_TIMEOUT, Check, problems_of
 
 router = APIRouter(tags=["health"])
 
-CHECK_TIMEOUT = timedelta(seconds=5)
-
 State = Literal["ok", "failing"]
+
+# As long as a check takes at most: who asks sooner finds the same.
+RETRY_AFTER: Final = {"Retry-After": f"{CHECK_TIMEOUT.total_seconds():.0f}"}
+
 _log = structlog.get_logger()
 
 
@@ -24,8 +31,34 @@ class Health(BaseModel):
     status: State
 
 
+class CheckView(BaseModel):
+    """One thing that the API stands on."""
+
+    state: State
+    reason: str | None = Field(description="Why it fails, and what helps. Null where it is ok.")
+
+    @classmethod
+    def of(cls, problem: Exception | None) -> "CheckView":
+        """`ok` where there is no problem."""
+        if problem is None:
+            return cls(state="ok", reason=None)
+        return cls(state="failing", reason=str(problem))
+
+
+class WorkersView(BaseModel):
+    """Who sends. The API works without: campaigns wait."""
+
+    live: int = Field(description="How many workers were heard of within the last 20 seconds.")
+    in_trouble: int = Field(description="How many of those say that something is in their way.")
+    heard_at: datetime | None = Field(description="When any was heard of last, within the hour.")
+
+
 class Readiness(Health):
-    checks: dict[str, State]
+    checks: Mapping[str, CheckView]
+    workers: WorkersView | None = Field(
+        description="For information; it makes nothing ready or unready. Null where PostgreSQL "
+        "cannot say."
+    )
 
 
 @router.get("/healthz")
@@ -36,21 +69,30 @@ async def get_health() -> Health:
 
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def get_readiness(resources: Deployment) -> JSONResponse:
-    """Everything that the API stands on answers. 503 where something does not; the log says why."""
-    checks = resources.readiness_checks
-    states = await asyncio.gather(*(_state(name, check) for name, check in checks.items()))
-    ready = "failing" not in states
-    readiness = Readiness(
-        status="ok" if ready else "failing", checks=dict(zip(checks, states, strict=True))
-    )
-    return JSONResponse(readiness.model_dump(), 200 if ready else 503)
+    """Everything that the API stands on answers: PostgreSQL, its tables, Temporal. 503 where
+    something does not, with the reason; each is asked for five seconds at most."""
+    checks, crew = await asyncio.gather(_checks(resources.readiness_checks), _workers(resources))
+    ready = all(check.state == "ok" for check in checks.values())
+    found = Readiness(status="ok" if ready else "failing", checks=checks, workers=crew)
+    if ready:
+        return JSONResponse(found.model_dump(mode="json"))
+    _log.warning("not_ready", checks=[name for name in checks if checks[name].state != "ok"])
+    return JSONResponse(found.model_dump(mode="json"), 503, headers=RETRY_AFTER)
 
 
-async def _state(name: str, check: ReadinessCheck) -> State:
+async def _checks(checks: Mapping[str, Check]) -> Mapping[str, CheckView]:
+    problems = await problems_of(checks)
+    return {name: CheckView.of(problems.get(name)) for name in checks}
+
+
+async def _workers(resources: Resources) -> WorkersView | None:
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
-            await check()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the thing is not ready
-        _log.warning("not_ready", check=name, error_type=type(error).__name__)
-        return "failing"
-    return "ok"
+        async with (
+            asyncio.timeout(CHECK_TIMEOUT.total_seconds()),
+            resources.database.transaction() as conn,
+        ):
+            crew = await workers.crew(conn)
+    except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):
+        # Without tables there is nobody to ask either.
+        return None
+    return WorkersView(live=crew.live, in_trouble=crew.live - crew.well, heard_at=crew.heard_at)

@@ -7,17 +7,21 @@ one in local time bucket by bucket, and whoever is in it already, having moved, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTEGER, JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import buckets, gates, shares
-from fanfare.db.engine import plan_anew
+from fanfare.db import buckets, gates, restores, shares
+from fanfare.db.engine import limit_statements, plan_anew
 from fanfare.db.shares import PAST, Share
 from fanfare.db.tables import app_users, push_batches, push_campaigns, push_tokens
 from fanfare.entities import Campaign
 from fanfare.models import DeliveryMode, Lane
+
+# Ten million devices take about a minute.
+LONGEST_FREEZE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ async def freeze(
     if not await _is_frozen(conn, campaign, bucket):
         await _write(conn, campaign, _share(campaign, bucket), rule, sizes)
         await _mark(conn, campaign, rules)
+        await restores.doubt_frozen(conn, campaign)
         of_all = campaign.timing.delivery_mode is DeliveryMode.INSTANT
         await buckets.note_frozen(conn, campaign, None if of_all else bucket)
     return await frozen(conn, campaign, bucket)
@@ -85,6 +90,7 @@ async def freeze_past(
     if not before.audience:
         await _write(conn, campaign, shares.past(campaign), rule, sizes)
         await _mark(conn, campaign, None)
+        await restores.doubt_frozen(conn, campaign)
     return await frozen(conn, campaign, PAST)
 
 
@@ -132,7 +138,7 @@ async def _write(
     rule: sa.ColumnElement[bool],
     sizes: BatchSizes,
 ) -> None:
-    await conn.execute(sa.text("SET LOCAL statement_timeout = 0"))
+    await limit_statements(conn, LONGEST_FREEZE)
     await plan_anew(conn)
     if share.asks_who_is_in:
         # The planner cannot know how many those are, and a look per device at a million of them

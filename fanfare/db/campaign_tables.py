@@ -1,4 +1,5 @@
-"""Tables of campaigns: the row, the frozen audience in batches, what is owed, and the ledger."""
+"""Tables of campaigns: the row, the frozen audience in batches, what is owed, the ledger, and who
+works on them."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -45,6 +46,8 @@ push_campaigns = sa.Table(
     moment("cancelled_at", nullable=True),
     # When every device of the frozen audience had its end, after which nothing changes any more.
     moment("settled_at", nullable=True),
+    # Since when what was sent of it may be unknown here: the database was restored.
+    moment("in_doubt_since", nullable=True),
     # The request that set it going; the same one, repeated after a crash, finds its own work.
     identifier("claim_id", nullable=True),
     # The segment's rules as they were when the audience was frozen.
@@ -189,4 +192,21 @@ push_tests = sa.Table(
     sa.PrimaryKeyConstraint("project_id", "id"),
     sa.ForeignKeyConstraint(["project_id"], ["projects.id"], ondelete="CASCADE"),
     sa.Index("ix_push_tests_created_at", "created_at"),
+)
+
+# Every worker, as it was heard of last. Of no project: whoever may read a campaign may know that
+# nobody works on it.
+workers = sa.Table(
+    "workers",
+    metadata,
+    identifier("id"),
+    text("name"),
+    # The newest migration that its code knows.
+    text("revision"),
+    moment("started_at", now=True),
+    moment("beat_at", now=True),
+    # `degradation.Trouble`; null where all is well.
+    text("trouble", nullable=True),
+    moment("trouble_since", nullable=True),
+    sa.PrimaryKeyConstraint("id"),
 )

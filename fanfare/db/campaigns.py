@@ -282,6 +282,7 @@ def from_row(values: timings.Row) -> Campaign:
         sent_at=values["sent_at"],
         cancelled_at=values["cancelled_at"],
         settled_at=values["settled_at"],
+        in_doubt_since=values["in_doubt_since"],
         armed_at=values["armed_at"],
         revision=values["revision"],
         heard_revision=values["heard_revision"],

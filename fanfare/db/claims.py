@@ -40,7 +40,11 @@ class ClaimedToken(NamedTuple):
 async def claim_next(
     conn: LedgerConnection, key: BatchKey, *, epoch: int, claimed: int, upto: int
 ) -> Sequence[ClaimedToken]:
-    """Claim the batch's tokens from position `claimed` up to `upto`. Raises ClaimRefused."""
+    """Claim the batch's tokens from position `claimed` up to `upto`. Raises ClaimRefused.
+
+    An attempt whose claim was not answered makes the same once more, whether or not it was
+    committed: nobody else claims in its epoch.
+    """
     values = {**key.values(), "epoch": epoch, "claimed": claimed, "upto": upto}
     rows = await (await conn.execute(_CLAIM_NEXT, values, prepare=True)).fetchall()
     if not rows:
@@ -107,7 +111,7 @@ _CLAIM_NEXT = f"""
     claim AS (
         UPDATE push_batches b SET claimed = %(upto)s FROM c
         WHERE b.project_id = %(project_id)s AND b.campaign_id = %(campaign_id)s
-          AND b.number = %(number)s AND b.epoch = %(epoch)s AND b.claimed = %(claimed)s
+          AND b.number = %(number)s AND b.epoch = %(epoch)s AND b.claimed IN (%(claimed)s, %(upto)s)
           AND c.project_id = b.project_id AND c.id = b.campaign_id AND {_IS_OPEN}
         RETURNING b.token_ids[%(claimed)s::int + 1:%(upto)s::int] AS token_ids
     ),

@@ -68,13 +68,16 @@ async def record_missing(
 ) -> Written:
     """Write those outcomes of which there is no row yet, and flag what was accepted twice.
 
-    In a transaction of the caller.
+    In a transaction of the caller. A row that is there already is another attempt's where ours
+    was a repeat, or the other was: then that one is flagged as it is. Else nobody but us was asked,
+    and the row is our own, of a commit whose acknowledgement was lost.
     """
     keys = {"project_id": project.project_id, "campaign_id": campaign_id}
     values = {**keys, **columns_of(outcomes)}
     rows = await (await conn.execute(_RECORD_MISSING, values)).fetchall()
     new = frozenset(token_id for (token_id,) in rows)
-    sent = [one.token_id for one in outcomes if one.status is DeliveryStatus.SENT]
+    repeated = (one for one in outcomes if one.possible_duplicate)
+    sent = (one.token_id for one in repeated if one.status is DeliveryStatus.SENT)
     again = [token_id for token_id in sent if token_id not in new]
     # A statement of its own: only so it sees the rows that the one before had to wait for.
     flagged = await conn.execute(_FLAG, {**keys, "token_ids": again})

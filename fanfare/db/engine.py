@@ -8,10 +8,14 @@ from datetime import timedelta
 import orjson
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import InterfaceError, OperationalError
+from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.rows import TupleRow
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from fanfare.db.connections import OUTAGES, BoundedConnection, answer_within, parameters
 from fanfare.errors import DatabaseUnavailable, QueryTookTooLong, TransactionConflict
 from fanfare.models import ProjectCtx
 
@@ -22,7 +26,10 @@ API_ROLE = "fanfare_api"
 # Reads the audience of every project and nothing else: no device token, and not a word to write.
 AUDIENCE_ROLE = "fanfare_audience"
 
-_CONFLICTS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+# Longer than anybody thinks between two statements of a transaction.
+IDLE_TIMEOUT = timedelta(minutes=1)
+
+_NO_ANSWER = "PostgreSQL does not answer. Try again shortly."
 
 _READ_AUDIENCE = sa.text(f"SELECT set_config('role', '{AUDIENCE_ROLE}', true)")
 # A plan that serves any value serves none well: the same rule may select one user or all of them.
@@ -45,10 +52,10 @@ class Database:
     ) -> None:
         """`patience` bounds a whole transaction from this side, for a server that hangs."""
         self._patience = patience
-        milliseconds = int(statement_timeout.total_seconds() * 1000)
-        options = f"-c statement_timeout={milliseconds} -c timezone=UTC"
-        if role is not None:
-            options += f" -c role={role}"
+        self._answer_within = answer_within(statement_timeout)
+        connecting = parameters(
+            statement_timeout=statement_timeout, idle_timeout=IDLE_TIMEOUT, role=role
+        )
         self._engine = create_async_engine(
             driver_url(url),
             pool_size=pool_size,
@@ -59,8 +66,12 @@ class Database:
             hide_parameters=True,
             json_serializer=_to_json,
             json_deserializer=orjson.loads,
-            connect_args={"connect_timeout": 5, "options": options},
+            connect_args={
+                "async_creator_fn": BoundedConnection[TupleRow].connect,
+                **connecting,
+            },
         )
+        sa.event.listen(self._engine.sync_engine, "handle_error", _leave_if_read_only)
 
     @asynccontextmanager
     async def project(self, project: ProjectCtx) -> AsyncIterator[AsyncConnection]:
@@ -75,15 +86,16 @@ class Database:
         patience = None if self._patience is None else self._patience.total_seconds()
         try:
             async with asyncio.timeout(patience), self._engine.begin() as conn:
+                _wait_for_answers(conn, self._answer_within)
                 yield conn
         except TimeoutError as error:
             raise DatabaseUnavailable("PostgreSQL does not answer in time.") from error
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            if isinstance(error.__cause__, _CONFLICTS):
-                raise TransactionConflict("Two writers were in each other's way.") from error
-            if isinstance(error.__cause__, psycopg.errors.QueryCanceled):
-                raise QueryTookTooLong("The query took longer than it may.") from error
-            raise DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.") from error
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(_NO_ANSWER) from error
+        except DBAPIError as error:
+            if (named := _named(error)) is None:
+                raise
+            raise named from error
 
     @asynccontextmanager
     async def audience(self) -> AsyncIterator[AsyncConnection]:
@@ -115,6 +127,7 @@ async def plan_anew(conn: AsyncConnection) -> None:
 async def limit_statements(conn: AsyncConnection, at_most: timedelta) -> None:
     """How long each statement of the transaction may take from here on."""
     milliseconds = str(int(at_most.total_seconds() * 1000))
+    _wait_for_answers(conn, answer_within(at_most))
     await conn.execute(_SET_TIMEOUT, {"milliseconds": milliseconds})
 
 
@@ -124,6 +137,32 @@ def driver_url(url: str) -> str:
     if not separator or scheme.split("+")[0] not in {"postgresql", "postgres"}:
         raise ValueError("FANFARE_DATABASE_URL must begin with postgresql://")
     return f"postgresql+psycopg://{rest}"
+
+
+def _wait_for_answers(conn: AsyncConnection, seconds: float) -> None:
+    """How long an answer may take until the transaction ends."""
+    driver = conn.sync_connection.connection.driver_connection if conn.sync_connection else None
+    assert isinstance(driver, BoundedConnection)
+    driver.answer_within = seconds
+
+
+def _named(error: DBAPIError) -> DatabaseUnavailable | None:
+    """What the driver's error means, None where it is no trouble of the server or the network."""
+    match error.orig:
+        case psycopg.errors.DeadlockDetected() | psycopg.errors.SerializationFailure():
+            return TransactionConflict("Two writers were in each other's way.")
+        case psycopg.errors.QueryCanceled():
+            return QueryTookTooLong("The query took longer than it may.")
+        case cause if isinstance(cause, OUTAGES):
+            return DatabaseUnavailable(_NO_ANSWER)
+        case _:
+            return None
+
+
+def _leave_if_read_only(context: ExceptionContext) -> None:
+    """Connect anew where a server takes no writes any more: another one may, by now."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 def _to_json(value: object) -> str:

@@ -136,20 +136,35 @@ _HELD_UNTIL = """
 """
 
 # Of one campaign `c`, for a question about more of it. Lanes are named as `models.Lane` does.
-HELD = """
-    SELECT max(p.held_until)
-    FROM credential_paces p JOIN credentials k
+_LANE = """
+    CASE
+        WHEN k.provider = 'fcm' THEN 'fcm'
+        WHEN k.environment = 'sandbox' THEN 'apns-sandbox'
+        ELSE 'apns' END
+"""
+_HOLDING = """
+    credential_paces p JOIN credentials k
         ON k.project_id = p.project_id AND k.id = p.credential_id
     WHERE p.project_id = c.project_id AND p.held_until > now()
         AND c.status = 'sending' AND c.paused_at IS NULL
-        AND EXISTS (
-            SELECT FROM push_batches b
-            WHERE b.project_id = c.project_id AND b.campaign_id = c.id AND b.completed_at IS NULL
-                AND b.lane = CASE
-                    WHEN k.provider = 'fcm' THEN 'fcm'
-                    WHEN k.environment = 'sandbox' THEN 'apns-sandbox'
-                    ELSE 'apns' END)
 """
+_UNFINISHED = """
+    push_batches b
+    WHERE b.project_id = c.project_id AND b.campaign_id = c.id AND b.completed_at IS NULL
+"""
+HELD = f"""
+    SELECT max(p.held_until) FROM {_HOLDING}
+        AND EXISTS (SELECT FROM {_UNFINISHED} AND b.lane = {_LANE})
+"""  # noqa: S608 - constants alone
+
+# When the last of the throttles was told of, where they hold every lane that has work left.
+WHOLLY_HELD = f"""
+    SELECT CASE WHEN EXISTS (SELECT FROM {_UNFINISHED})
+        AND NOT EXISTS (SELECT FROM {_UNFINISHED} AND b.lane <> ALL (array_agg({_LANE})))
+        THEN max(p.updated_at) END
+    FROM {_HOLDING}
+    HAVING count(*) > 0
+"""  # noqa: S608 - constants alone
 
 _HOLDS = sa.text(
     f"""

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fanfare.db import batches, campaigns, paces
+from fanfare.db import batches, campaigns, degradations, paces
 from fanfare.db.read_pool import ReadPool
 from fanfare.db.tables import push_campaigns
+from fanfare.degradation import Degraded
 from fanfare.entities import Campaign, Stats
 from fanfare.errors import CampaignNotFound
 from fanfare.models import ProjectCtx
@@ -27,13 +28,14 @@ class Progress:
 
     `in_flight`: how many messages of a campaign that is stopped may still be accepted, at most:
     those that were claimed, have no outcome, and are not known to be refused. None where nothing
-    stops it.
+    stops it. `degraded`: why it does not move though it should.
     """
 
     campaign: Campaign
     stats: Stats
     held_until: datetime | None = None
     in_flight: int | None = None
+    degraded: Degraded | None = None
 
 
 async def get(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> Progress:
@@ -45,7 +47,13 @@ async def get(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> Progre
     row = await reads.row_of(project, _PROGRESS, values)
     if row is None:
         raise CampaignNotFound(f"There is no campaign {campaign_id} in this project.")
-    return Progress(campaigns.from_row(row), _stats(row), row["held_until"], row["in_flight"])
+    return Progress(
+        campaigns.from_row(row),
+        _stats(row),
+        row["held_until"],
+        row["in_flight"],
+        degradations.of_row(row),
+    )
 
 
 async def exists(reads: ReadPool, project: ProjectCtx, campaign_id: UUID) -> bool:
@@ -62,11 +70,18 @@ async def of_all(
     counts = await batches.stats(conn, project, ids)
     holds = await paces.holds(conn, project, ids)
     values = {"project": project.project_id, "campaigns": ids}
-    stopped = await conn.execute(_IN_FLIGHT_OF, values)
-    in_flight: Mapping[UUID, int | None] = {each.id: each.in_flight for each in stopped}
+    standing = {row["id"]: row for row in (await conn.execute(_STANDING_OF, values)).mappings()}
     return [
-        Progress(each, counts.get(each.id, Stats()), holds.get(each.id), in_flight.get(each.id))
+        Progress(
+            each,
+            counts.get(each.id, Stats()),
+            holds.get(each.id),
+            standing[each.id]["in_flight"],
+            degradations.of_row(standing[each.id]),
+        )
         for each in found
+        # One may have been removed since it was found.
+        if each.id in standing
     ]
 
 
@@ -97,9 +112,10 @@ _IN_FLIGHT = """
     ) END
 """
 
-_IN_FLIGHT_OF = sa.text(
+_STANDING_OF = sa.text(
     f"""
-    SELECT c.id, {_IN_FLIGHT} AS in_flight FROM push_campaigns c
+    SELECT c.id, c.status, {_IN_FLIGHT} AS in_flight, {degradations.COLUMNS}
+    FROM push_campaigns c {degradations.JOINED}
     WHERE c.project_id = :project AND c.id = ANY(:campaigns)
     """  # noqa: S608 - constants alone
 ).bindparams(sa.bindparam("campaigns", type_=ARRAY(sa.UUID)))
@@ -115,12 +131,13 @@ _PROGRESS = f"""
             ) AS reasons
         ) END AS skipped_by,
         ({paces.HELD}) AS held_until,
-        {_IN_FLIGHT} AS in_flight
-    FROM push_campaigns c, LATERAL (
+        {_IN_FLIGHT} AS in_flight,
+        {degradations.COLUMNS}
+    FROM push_campaigns c CROSS JOIN LATERAL (
         SELECT coalesce(sum(sent), 0) AS sent, coalesce(sum(failed), 0) AS failed,
             coalesce(sum(skipped), 0) AS skipped, coalesce(sum(unknown), 0) AS unknown,
             coalesce(sum(possible_duplicates), 0) AS repeats
         FROM push_batches b WHERE b.project_id = c.project_id AND b.campaign_id = c.id
-    ) AS counts
+    ) AS counts {degradations.JOINED}
     WHERE c.project_id = %(project)s AND c.id = %(campaign)s
 """  # noqa: S608 - constants alone

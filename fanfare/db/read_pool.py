@@ -15,10 +15,14 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from fanfare.db.connections import BoundedConnection, answer_within, parameters
 from fanfare.errors import DatabaseUnavailable
 from fanfare.models import ProjectCtx
 
 ReadConnection: TypeAlias = psycopg.AsyncConnection[DictRow]
+
+# A question's transaction is one round trip.
+IDLE_TIMEOUT = timedelta(seconds=10)
 
 # How long a question waits for a connection: PostgreSQL may be starting anew, or all are in use.
 WAIT_SECONDS = 2.0
@@ -42,10 +46,10 @@ class ReadPool:
     ) -> None:
         """Nothing is connected before `open`. `patience` bounds a question from this side."""
         self._patience = None if patience is None else patience.total_seconds()
-        milliseconds = int(statement_timeout.total_seconds() * 1000)
-        options = f"-c statement_timeout={milliseconds} -c timezone=UTC -c role={role}"
-        self._pool: AsyncConnectionPool[ReadConnection] = AsyncConnectionPool(
+        self._answer_within = answer_within(statement_timeout)
+        self._pool: AsyncConnectionPool[BoundedConnection[DictRow]] = AsyncConnectionPool(
             url,
+            connection_class=BoundedConnection[DictRow],
             min_size=1,
             max_size=size,
             open=False,
@@ -54,9 +58,10 @@ class ReadPool:
             check=_check,
             kwargs={
                 "autocommit": True,
-                "connect_timeout": 5,
-                "options": options,
                 "row_factory": dict_row,
+                **parameters(
+                    statement_timeout=statement_timeout, idle_timeout=IDLE_TIMEOUT, role=role
+                ),
             },
         )
 
@@ -90,6 +95,7 @@ class ReadPool:
     async def _connection(self) -> AsyncIterator[ReadConnection]:
         try:
             async with asyncio.timeout(self._patience), self._pool.connection() as conn:
+                conn.answer_within = self._answer_within
                 yield conn
         except TimeoutError as error:
             raise DatabaseUnavailable("PostgreSQL does not answer in time.") from error

@@ -26,7 +26,7 @@ from fanfare.models import Content, DeliveryMode, PastPolicy, ProjectCtx
 from fanfare.schedule import DeliveryWindow, PlannedBucket
 from tests.activities.passes import run
 from tests.activities.scene import FakeProvider, attempt, campaign, devices, stats
-from workflows.stubs import CampaignKey, Plan
+from workflows.stubs import CampaignKey, FinishInput, Plan
 
 SIZES = BatchSizes(batch=10, canary=2)
 HOUR = timedelta(hours=1)
@@ -114,6 +114,10 @@ async def planned(database: Database, sending: Campaign) -> Sequence[Bucket]:
 
 def key_of(sending: Campaign) -> CampaignKey:
     return CampaignKey(project_id=sending.project_id, campaign_id=sending.id)
+
+
+def finish_of(sending: Campaign) -> FinishInput:
+    return FinishInput(**dict(key_of(sending)))
 
 
 class TestShare:
@@ -213,8 +217,8 @@ class TestFinish:
         await _register(database, project, NEW_YORK)
         await run(await attempt(stores, sending, FakeProvider()))
 
-        await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
-        await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
+        await ActivityEnvironment().run(Campaigns(stores).finish, finish_of(sending))
+        await ActivityEnvironment().run(Campaigns(stores).finish, finish_of(sending))
 
         counts = await stats(database, sending)
         assert (counts.audience, counts.sent, counts.pending) == (3, 1, 0)

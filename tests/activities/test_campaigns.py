@@ -37,7 +37,7 @@ from fanfare.models import (
 from fanfare.schedule import PlannedBucket
 from tests.activities.scene import FakeProvider, attempt, campaign, devices, ledger, stats
 from workflows.canary import WRONG_CREDENTIAL
-from workflows.stubs import Audience, BeginInput, CampaignKey, EndInput, FreezeInput
+from workflows.stubs import Audience, BeginInput, CampaignKey, EndInput, FinishInput, FreezeInput
 
 STRANGER = Outcome(
     Verdict.FAILED, ErrorCode.INVALID_TOKEN, "BadDeviceToken", token_action=TokenAction.QUARANTINE
@@ -51,6 +51,10 @@ LOCAL_TIME = Timing(
 
 def key_of(sending: Campaign) -> CampaignKey:
     return CampaignKey(project_id=sending.project_id, campaign_id=sending.id)
+
+
+def finish_of(sending: Campaign) -> FinishInput:
+    return FinishInput(**dict(key_of(sending)))
 
 
 def ending(sending: Campaign, status: CampaignStatus, code: str | None = None) -> EndInput:
@@ -158,13 +162,13 @@ async def test_a_campaign_is_sent_only_when_the_ledger_adds_up(
     sending = await campaign(database, project)
     await ActivityEnvironment().run((await attempt(stores, sending, FakeProvider())).run)
 
-    await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
+    await ActivityEnvironment().run(Campaigns(stores).finish, finish_of(sending))
     sent = await status_of(database, project, sending)
     async with database.transaction() as conn:
         lost = push_deliveries.c.token_id == ids[0]
         await conn.execute(sa.delete(push_deliveries).where(lost))
     with pytest.raises(ApplicationError) as error:
-        await ActivityEnvironment().run(Campaigns(stores).finish, key_of(sending))
+        await ActivityEnvironment().run(Campaigns(stores).finish, finish_of(sending))
 
     assert sent.status is CampaignStatus.SENT
     assert sent.sent_at is not None

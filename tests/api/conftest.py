@@ -14,10 +14,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from api.app import create_app
-from api.readiness import database_check, schema_check
 from api.resources import Resources
 from fanfare.db.engine import API_ROLE, Database
 from fanfare.db.read_pool import ReadPool
+from fanfare.readiness import database_check, schema_check
 from fanfare.sealing import KeyRing
 
 OPERATOR_KEY = "an operator's key of the environment"

@@ -1,19 +1,41 @@
 """Alive, ready, described."""
 
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
 from httpx import AsyncClient
 
 from api.app import create_app
-from api.readiness import database_check, schema_check
+from api.gate import Gate
 from api.resources import Resources
+from fanfare.db import migrate
 from fanfare.db.engine import Database
 from fanfare.dev import postgres
-from tests.api.conftest import KEY_RING, NO_READS, NO_TEMPORAL, open_client
+from fanfare.readiness import (
+    NotReady,
+    database_check,
+    newest_revision,
+    problems_of,
+    schema_check,
+)
+from tests.api.conftest import KEY_RING, NO_READS, NO_TEMPORAL, Tenant, open_client
+
+OK = {"state": "ok", "reason": None}
+
+
+def failing(reason: str) -> dict[str, str]:
+    return {"state": "failing", "reason": reason}
 
 
 async def test_ready_when_database_and_schema_are(client: AsyncClient) -> None:
     answer = await client.get("/readyz")
 
-    assert answer.json() == {"status": "ok", "checks": {"postgres": "ok", "schema": "ok"}}
+    ready = answer.json()
+    assert ready["status"] == "ok"
+    assert ready["checks"] == {"postgres": OK, "schema": OK}
+    assert ready["workers"].keys() == {"live", "in_trouble", "heard_at"}
 
 
 async def test_not_ready_but_alive_without_the_database() -> None:
@@ -36,7 +58,9 @@ async def test_not_ready_but_alive_without_the_database() -> None:
     await nowhere.close()
 
     assert [ready.status_code, alive.status_code] == [503, 200]
-    assert ready.json()["checks"] == {"postgres": "failing"}
+    assert ready.headers["Retry-After"] == "5"
+    assert ready.json()["checks"] == {"postgres": failing("PostgreSQL does not answer.")}
+    assert ready.json()["workers"] is None
 
 
 async def test_not_ready_over_a_database_without_the_schema(postgres_port: int) -> None:
@@ -60,7 +84,64 @@ async def test_not_ready_over_a_database_without_the_schema(postgres_port: int) 
     await empty.close()
 
     assert ready.status_code == 503
-    assert ready.json()["checks"] == {"postgres": "ok", "schema": "failing"}
+    assert ready.json()["checks"] == {
+        "postgres": OK,
+        "schema": failing("The database has no tables yet: run `python -m fanfare.db.migrate`."),
+    }
+
+
+async def test_not_ready_over_an_older_schema(postgres_port: int) -> None:
+    postgres.ensure_database(postgres_port, "api_with_older_schema")
+    url = postgres.url(postgres_port, "api_with_older_schema")
+    migrate.upgrade(url, "0004")
+    older = Database(url)
+    head = newest_revision(url)
+
+    problems = await problems_of({"schema": schema_check(older, url)})
+    await older.close()
+
+    assert str(problems["schema"]) == (
+        f"The database is at migration 0004, this code needs {head}: "
+        "run `python -m fanfare.db.migrate`."
+    )
+
+
+async def test_ready_over_a_newer_schema(postgres_port: int) -> None:
+    postgres.ensure_database(postgres_port, "api_with_newer_schema")
+    url = postgres.url(postgres_port, "api_with_newer_schema")
+    migrate.upgrade(url)
+    newer = Database(url)
+    async with newer.transaction() as conn:
+        await conn.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    problems = await problems_of({"schema": schema_check(newer, url)})
+    await newer.close()
+
+    assert problems == {}
+
+
+async def test_pool_without_a_free_connection_is_named(database_url: str) -> None:
+    small = Database(database_url, pool_size=1)
+
+    async with small.transaction():
+        with pytest.raises(NotReady, match="All connections of this process"):
+            await database_check(small)()
+    await small.close()
+
+
+async def test_requests_are_let_in_once_the_gate_is_open(app: FastAPI, tenant: Tenant) -> None:
+    gate = Gate(is_open=False)
+    starting = create_app(replace(app.state.resources, gate=gate))
+
+    async with open_client(starting, tenant.key) as client:
+        refused = await client.get("/admin/push")
+        alive = await client.get("/healthz")
+        gate.open()
+        answered = await client.get("/admin/push")
+
+    assert [refused.status_code, alive.status_code, answered.status_code] == [503, 200, 200]
+    assert refused.json()["error"]["code"] == "DATABASE_UNAVAILABLE"
+    assert refused.headers["Retry-After"] == "5"
 
 
 async def test_documentation_needs_no_other_server(client: AsyncClient) -> None:

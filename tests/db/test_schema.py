@@ -13,8 +13,9 @@ from fanfare.db.engine import driver_url
 from fanfare.db.tables import metadata
 from fanfare.dev import postgres
 
-# `projects` is the project; a key is how a caller's project becomes known.
-OUTSIDE = {"projects", "api_keys"}
+# `projects` is the project; a key is how a caller's project becomes known; `installation` is about
+# the database, and workers work for all.
+OUTSIDE = {"projects", "api_keys", "installation", "workers"}
 
 WALLED = [table for table in metadata.sorted_tables if table.name not in OUTSIDE]
 

@@ -8,7 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 
 from fanfare.dev import temporal_server
 from fanfare.models import CampaignStatus
-from tests.workflows.fakes import FakeActivities, FakeUpkeep, audience_of, failure
+from tests.workflows.fakes import FakeActivities, FakeRestores, FakeUpkeep, audience_of, failure
 from tests.workflows.refreshing import FakeSegments, refreshing
 from tests.workflows.refreshing import start as start_refresh
 from tests.workflows.running import (
@@ -40,6 +40,7 @@ HISTORIES = Path(__file__).parent / "histories"
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
+RESTORED_AT = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 Handle = WorkflowHandle[PushCampaign, str]
 AnyHandle = WorkflowHandle[Any, Any]  # Any: of whichever workflow
@@ -199,6 +200,21 @@ async def sent_again_while_ending(client: Client) -> Handle:
     return handle
 
 
+async def begun_anew(client: Client) -> Handle:
+    """The database was restored while a batch was under way."""
+    gate = asyncio.Event()
+    activities = FakeActivities(audience_of(apns=3), gates={2: gate})
+    async with serving(client, activities):
+        handle = await start(client)
+        await until(lambda: len(activities.batches) == 3)
+        await tell(handle, activities, is_paused=True, in_doubt_since=RESTORED_AT)
+        gate.set()
+        await until_run_after(handle)
+        await tell(handle, activities, is_paused=False)
+        await handle.result()
+    return handle
+
+
 async def refresh_of_every_segment(client: Client) -> AnyHandle:
     segments = FakeSegments(["seg_a", "seg_b", "seg_c"], broken=frozenset({"seg_b"}))
     return await _refreshed(client, segments)
@@ -210,7 +226,12 @@ async def refresh_of_one_segment(client: Client) -> AnyHandle:
 
 async def upkeep(client: Client) -> AnyHandle:
     keeping = FakeUpkeep()
-    activities = [keeping.keep_tables, keeping.reconcile_campaigns, keeping.reconcile_refreshes]
+    activities: list[Callable[..., object]] = [
+        FakeRestores().check_database,
+        keeping.keep_tables,
+        keeping.reconcile_campaigns,
+        keeping.reconcile_refreshes,
+    ]
     async with Worker(client, task_queue=queues.MAIN, workflows=WORKFLOWS, activities=activities):
         handle = await client.start_workflow(
             Upkeep.run, id="fanfare-upkeep", task_queue=queues.MAIN
@@ -238,6 +259,7 @@ PATHS: dict[str, Callable[[Client], Awaitable[AnyHandle]]] = {
         local_time,
         window_closed_and_opened,
         sent_again_while_ending,
+        begun_anew,
         refresh_of_every_segment,
         refresh_of_one_segment,
         upkeep,

@@ -34,6 +34,7 @@ PATHS = {
     "local_time",
     "window_closed_and_opened",
     "sent_again_while_ending",
+    "begun_anew",
     "refresh_of_every_segment",
     "refresh_of_one_segment",
     "upkeep",

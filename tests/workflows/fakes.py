@@ -20,9 +20,12 @@ from workflows.stubs import (
     CampaignActivities,
     CampaignKey,
     EndInput,
+    FinishInput,
     FreezeInput,
     LaneRange,
     Plan,
+    Position,
+    RestoreActivities,
     Standing,
     UpkeepActivities,
 )
@@ -135,9 +138,12 @@ class FakeActivities(CampaignActivities, BatchActivities):
         await self._enter("close")
 
     @activity.defn(name="finish_campaign")
-    async def finish(self, key: CampaignKey) -> None:
+    async def finish(self, finish: FinishInput) -> Standing | None:
         await self._enter("finish")
+        if finish.in_doubt_since != self.standing.in_doubt_since:
+            return self.standing
         self._become(CampaignStatus.SENT)
+        return None
 
     def all(self) -> list[Callable[..., object]]:
         """What a worker registers."""
@@ -183,6 +189,18 @@ class FakeUpkeep(UpkeepActivities):
     @activity.defn(name="reconcile_refreshes")
     async def reconcile_refreshes(self) -> int:
         return 0
+
+
+class FakeRestores(RestoreActivities):
+    """Finds a database that grows by one each time; notes what it was told was seen."""
+
+    def __init__(self) -> None:
+        self.seen: list[int | None] = []
+
+    @activity.defn(name="check_database")
+    async def check_database(self, seen: Position) -> Position:
+        self.seen.append(seen.position)
+        return Position(position=len(self.seen))
 
 
 def _given(answer: Answer | ApplicationError) -> Answer:
