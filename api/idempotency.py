@@ -1,22 +1,26 @@
 """Idempotency-Key: the same request twice is answered once.
 
 The claim is committed before the route runs and the answer after the route's own transaction, so
-a crash between leaves the claim to run out; then the same request takes it over, with its id, by
-which the route finds what the first run made. Answers are sealed: some show a secret, once.
+a crash between leaves the claim to run out, after a minute; then the same request takes it over,
+with its id, by which the route finds what the first run made. Answers are sealed: some show a
+secret, once.
 
 Who comes while the first run goes on waits for its answer, and holds no connection meanwhile.
 """
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
 import orjson
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +29,7 @@ from api.bodies import MAX_BODY_BYTES, read_body
 from api.principals import NO_PROJECT, Principal
 from api.resources import Resources, resources_of
 from fanfare.db import idempotency
-from fanfare.db.idempotency import Answer, Claim
+from fanfare.db.idempotency import CLAIMED_FOR, Answer, Claim
 from fanfare.entities import SealedSecret
 from fanfare.errors import DatabaseUnavailable, FieldFault, IdempotencyKeyInUse, InvalidInput
 from fanfare.ids import new_id
@@ -41,8 +45,13 @@ PATIENCE = timedelta(seconds=10)
 _SHORTEST_PAUSE = timedelta(milliseconds=50)
 _LONGEST_PAUSE = timedelta(milliseconds=400)
 
+# Between tries to note what has become of a claim, while PostgreSQL is away.
+_NOTE_AGAIN = timedelta(seconds=1)
+
 _SHAPE = re.compile(r"[!-~]{1,255}")
 _log = structlog.get_logger()
+
+_Note: TypeAlias = Callable[[AsyncConnection], Awaitable[None]]
 
 
 async def run_once(
@@ -162,25 +171,47 @@ class _Ledger:
             await send(message)
 
     async def _store(self, answer: _Recorder) -> None:
+        """Keep an answer. The work is done and the answer true: it is sent though it cannot be."""
         sealed = _seal(answer.body, self.project, self.claim.key, self.resources.key_ring)
-        try:
-            async with self.resources.database.project(self.project) as conn:
-                kept = Answer(answer.status, sealed)
-                await idempotency.store(conn, self.project, self.claim, kept)
-        except DatabaseUnavailable:
-            # The work is done and the answer true; it is sent although it could not be kept.
-            _log.warning("idempotent_answer_not_kept")
+        kept = Answer(answer.status, sealed)
+
+        async def store(conn: AsyncConnection) -> None:
+            await idempotency.store(conn, self.project, self.claim, kept)
+
+        await self._note(store, "idempotent_answer_not_kept")
 
     async def _give_up(self, *, may_have_worked: bool) -> None:
+        # What the run before it made is there, though this one was refused.
+        keeps_id = may_have_worked or self.claim.is_takeover
+        leave = idempotency.unlock if keeps_id else idempotency.release
+
+        async def give_up(conn: AsyncConnection) -> None:
+            await leave(conn, self.project, self.claim)
+
+        await self._note(give_up, "idempotency_claim_not_given_up")
+
+    async def _note(self, note: _Note, event: str) -> None:
+        """Note it, now or as soon as PostgreSQL answers again: who comes with the key meanwhile
+        waits for it."""
         try:
-            async with self.resources.database.project(self.project) as conn:
-                # What the run before it made is there, though this one was refused.
-                if may_have_worked or self.claim.is_takeover:
-                    await idempotency.unlock(conn, self.project, self.claim)
-                else:
-                    await idempotency.release(conn, self.project, self.claim)
+            await self._write(note)
         except DatabaseUnavailable:
-            _log.warning("idempotency_claim_not_given_up")
+            _log.warning(event)
+            self.resources.chores.add(self._note_later(note))
+
+    async def _note_later(self, note: _Note) -> None:
+        """Try until the claim has run out by itself."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + CLAIMED_FOR.total_seconds()
+        while clock() < until:
+            await asyncio.sleep(_NOTE_AGAIN.total_seconds())
+            with contextlib.suppress(DatabaseUnavailable):
+                return await self._write(note)
+        return None
+
+    async def _write(self, note: _Note) -> None:
+        async with self.resources.database.project(self.project) as conn:
+            await note(conn)
 
 
 def _pauses() -> Iterator[float]:

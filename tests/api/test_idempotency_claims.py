@@ -14,9 +14,9 @@ from httpx import AsyncClient, Response
 from starlette.types import Message, Scope
 
 from api.routing import GuardedRoute
-from fanfare.db import segments
+from fanfare.db import idempotency, segments
 from fanfare.db.engine import Database
-from fanfare.errors import SegmentExists
+from fanfare.errors import DatabaseUnavailable, SegmentExists
 from fanfare.models import ProjectCtx
 from tests.api.conftest import Tenant, open_client, own_segments
 
@@ -94,6 +94,30 @@ class HeldCreate:
         self.entered.set()
         await self._waiter.waits.wait()
         return await self._then(*args)
+
+
+async def _refuse(*_: object) -> None:
+    raise SegmentExists("no")
+
+
+async def _explode(*_: object) -> None:
+    raise RuntimeError("no")
+
+
+class AwayAtFirst:
+    """Notes something, once the database is there."""
+
+    TIMES = 3
+
+    def __init__(self, note: Create) -> None:
+        self.calls = 0
+        self._note = note
+
+    async def __call__(self, *args: object) -> object:
+        self.calls += 1
+        if self.calls <= self.TIMES:
+            raise DatabaseUnavailable("PostgreSQL does not answer.")
+        return await self._note(*args)
 
 
 async def test_waiter_gets_the_answer_of_the_first(
@@ -226,6 +250,27 @@ async def test_failure_keeps_the_id_of_its_claim_for_the_same_request_alone(
     assert (await _claim(tenant, api_database))["claim_id"] == before["claim_id"]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "then"), [("store", segments.create), ("unlock", _explode), ("release", _refuse)]
+)
+async def test_outcome_of_a_claim_is_noted_once_the_database_is_back(
+    app: FastAPI, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, outcome: str, then: Create
+) -> None:
+    note = AwayAtFirst(getattr(idempotency, outcome))
+    monkeypatch.setattr(f"fanfare.db.idempotency.{outcome}", note)
+    monkeypatch.setattr("api.idempotency._NOTE_AGAIN", timedelta(0))
+    with monkeypatch.context() as patched:
+        patched.setattr("fanfare.db.segments.create", then)
+        await post_segment(tenant.client)
+        await app.state.resources.chores.done()
+
+    again = await post_segment(tenant.client)
+
+    assert note.calls == AwayAtFirst.TIMES + 1
+    assert again.status_code == 201
+    assert len(await own_segments(tenant.client)) == 1
+
+
 async def test_refusal_of_a_request_that_crashed_keeps_the_id_of_its_claim(
     tenant: Tenant, api_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,11 +335,3 @@ async def _claim(
 async def _status_with(app: FastAPI, secret: str) -> int:
     async with open_client(app, secret) as client:
         return (await client.get("/admin/project")).status_code
-
-
-async def _refuse(*_: object) -> None:
-    raise SegmentExists("no")
-
-
-async def _explode(*_: object) -> None:
-    raise RuntimeError("no")
