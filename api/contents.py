@@ -41,7 +41,7 @@ def _read_instant(value: object) -> datetime | None:
             raise InvalidScheduledAt("scheduled_at needs an offset: end it with Z, or +02:00.")
         return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        message = f"scheduled_at is not an ISO 8601 time such as 2027-04-20T09:00:00Z: {error}."
+        message = "scheduled_at is not an ISO 8601 time such as 2027-04-20T09:00:00Z."
         raise InvalidScheduledAt(message) from error
 
 

@@ -9,6 +9,8 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.bodies import RequestTooLarge, UnsupportedMediaType
 from fanfare import errors
@@ -63,6 +65,8 @@ _HTTP_CODES: Final[Mapping[int, tuple[str, str]]] = {
     413: ("REQUEST_TOO_LARGE", "The body is too large."),
     415: ("UNSUPPORTED_MEDIA_TYPE", "This path does not read this Content-Type."),
 }
+
+_METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 _log = structlog.get_logger()
 
@@ -149,7 +153,25 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     assert isinstance(error, HTTPException)
     fallback = (f"HTTP_{error.status_code}", "The request was refused.")
     code, message = _HTTP_CODES.get(error.status_code, fallback)
-    return JSONResponse(error_body(request, code, message), error.status_code, error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return JSONResponse(error_body(request, code, message), error.status_code, headers)
+
+
+def _allowed(request: Request) -> str:
+    # The framework names the methods of the first route of the path; here each has one method.
+    scopes = {method: _scope_of(request, method) for method in _METHODS}
+    routes = request.app.routes
+    taken = (
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    )
+    return ", ".join(taken)
+
+
+def _scope_of(request: Request, method: str) -> Scope:
+    kept = {key: request.scope[key] for key in ("type", "path", "headers")}
+    return {**kept, "root_path": request.scope.get("root_path", ""), "method": method}
 
 
 def _headers_of(error: Exception) -> dict[str, str]:

@@ -30,7 +30,7 @@ class SendBody(fields.Body):
     "/{id}/send",
     status_code=202,
     dependencies=[requires(Scope.CAMPAIGNS_SEND)],
-    responses=documented_errors(400, 401, 403, 404, 409, 415, 422, 503),
+    responses=documented_errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def send_campaign(
     id: UUID,  # noqa: A002 - the path's name

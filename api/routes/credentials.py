@@ -49,19 +49,21 @@ AppleId = Annotated[str, Field(pattern=r"^[A-Z0-9]{10}$")]
 class LimitsBody(fields.Body):
     """What may be asked of the provider. What is left out has a default that it can bear."""
 
-    messages_per_minute: Annotated[int, Field(ge=1, le=100_000_000)] | None = Field(
+    messages_per_minute: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = Field(
         _DEFAULTS.messages_per_minute,
         description="For all workers together; null is no limit. Google gives a project 600,000 "
         "unless it was asked for more.",
     )
     ramp_seconds: int = Field(
         _DEFAULTS.ramp_seconds,
+        strict=True,
         ge=0,
         le=3_600,
         description="How long the rate rises after a minute of silence. Google asks for 60.",
     )
     max_in_flight: int = Field(
         _DEFAULTS.max_in_flight,
+        strict=True,
         ge=1,
         le=20_000,
         description="How many messages a worker process may wait for at once, at most.",
@@ -149,7 +151,7 @@ async def put_fcm_credential(
     return Envelope(data=await _store(conn, project, checked, body.limits, resources.key_ring))
 
 
-@router.get("", dependencies=[_WRITES], responses=documented_errors(401, 403, 503))
+@router.get("", dependencies=[_WRITES], responses=documented_errors(400, 401, 403, 503))
 async def list_credentials(
     conn: Connection, project: Project
 ) -> Envelope[Sequence[StoredCredential]]:
@@ -158,7 +160,9 @@ async def list_credentials(
     return Envelope(data=[_shown(each) for each in found])
 
 
-@router.get("/{provider}", dependencies=[_WRITES], responses=documented_errors(400, 401, 404, 503))
+@router.get(
+    "/{provider}", dependencies=[_WRITES], responses=documented_errors(400, 401, 403, 404, 503)
+)
 async def get_credential(
     provider: ProviderName,
     conn: Connection,

@@ -33,6 +33,13 @@ Format = Literal["json", "csv", "ndjson"]
 
 COLUMNS = tuple(Delivery.__dataclass_fields__)
 LINES_AT_ONCE = 2_000
+_FORMATS = {
+    "description": "A page, or all of it where the format says so.",
+    "content": {
+        "text/csv": {"schema": {"type": "string"}},
+        "application/x-ndjson": {"schema": {"type": "string"}},
+    },
+}
 _NDJSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
@@ -83,7 +90,7 @@ async def _id_of(conn: AsyncConnection, project: ProjectCtx, external_id: str) -
     "/{id}/deliveries",
     dependencies=[requires(Scope.CAMPAIGNS_READ)],
     response_model=DeliveryListing,
-    responses=documented_errors(400, 401, 403, 404, 503),
+    responses=documented_errors(400, 401, 403, 404, 503) | {200: _FORMATS},
 )
 async def list_deliveries(
     id: UUID,  # noqa: A002 - the path's name

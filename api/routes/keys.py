@@ -54,7 +54,7 @@ class KeyWithSecret(BaseModel):
     "",
     status_code=201,
     dependencies=[_KEYS],
-    responses=documented_errors(400, 401, 403, 404, 409, 422, 503),
+    responses=documented_errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
 )
 async def create_key(
     body: Annotated[KeyBody, Body(examples=[_EXAMPLE])],
@@ -84,7 +84,7 @@ async def list_keys(conn: Connection, project: Project, paging: Paging) -> Listi
     "/{id}",
     status_code=204,
     dependencies=[_KEYS],
-    responses=documented_errors(401, 403, 404, 503),
+    responses=documented_errors(400, 401, 403, 404, 503),
 )
 async def revoke_key(id: str, conn: Connection, project: Project) -> None:  # noqa: A002 - the path's name
     """Revoke a key. The next request with it is refused."""

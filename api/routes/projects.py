@@ -57,11 +57,11 @@ Timezone = Annotated[
     ),
 ]
 RateLimit = Annotated[
-    Annotated[int, Field(ge=1, le=MOST_PER_MINUTE)] | None,
+    Annotated[int, Field(strict=True, ge=1, le=MOST_PER_MINUTE)] | None,
     Field(description="Messages per minute, of all campaigns together. Null: no limit."),
 ]
 ConfirmAbove = Annotated[
-    Annotated[int, Field(ge=0, le=MOST_DEVICES)] | None,
+    Annotated[int, Field(strict=True, ge=0, le=MOST_DEVICES)] | None,
     Field(
         description="A campaign to more devices than this is sent or scheduled only with a "
         "`confirmation` from its preview. Null: none is asked for."
@@ -104,7 +104,7 @@ class ProjectWithKey(BaseModel):
     "/projects",
     status_code=201,
     dependencies=[requires(Scope.OPERATOR)],
-    responses=documented_errors(400, 401, 403, 409, 422, 503),
+    responses=documented_errors(400, 401, 403, 409, 413, 415, 422, 503),
 )
 async def create_project(
     body: Annotated[ProjectBody, Body(examples=[_EXAMPLE, _EXAMPLE_WITH_SETTINGS])],
@@ -144,7 +144,7 @@ async def get_project(id: UUID, conn: OperatorConnection) -> Envelope[entities.P
 @router.patch(
     "/projects/{id}",
     dependencies=[requires(Scope.OPERATOR)],
-    responses=documented_errors(400, 401, 403, 404, 415, 503),
+    responses=documented_errors(400, 401, 403, 404, 413, 415, 503),
 )
 async def update_project(
     id: UUID,  # noqa: A002 - the path's name
@@ -158,7 +158,7 @@ async def update_project(
 @own_router.get(
     "",
     dependencies=[requires(*sorted(set(Scope) - {Scope.OPERATOR, Scope.DEVICES_REGISTER}))],
-    responses=documented_errors(401, 403, 503),
+    responses=documented_errors(400, 401, 403, 503),
 )
 async def get_own_project(conn: Connection, project: Project) -> Envelope[entities.Project]:
     """The project of the key."""
@@ -168,7 +168,7 @@ async def get_own_project(conn: Connection, project: Project) -> Envelope[entiti
 @own_router.patch(
     "",
     dependencies=[requires(Scope.ADMIN)],
-    responses=documented_errors(400, 401, 403, 415, 503),
+    responses=documented_errors(400, 401, 403, 413, 415, 503),
 )
 async def update_own_project(
     body: Annotated[ProjectPatchBody, Body(examples=[_PATCH])],

@@ -128,7 +128,7 @@ async def preview_segment(
 @router.get(
     "/{id}",
     dependencies=[requires(Scope.AUDIENCE_READ)],
-    responses=documented_errors(401, 403, 404, 503),
+    responses=documented_errors(400, 401, 403, 404, 503),
 )
 async def get_segment(id: str, conn: Connection, project: Project) -> Envelope[Segment]:  # noqa: A002 - the path's name
     """One segment. `user_count` is of `last_evaluated_at`; both are null until the rules were
@@ -156,7 +156,7 @@ async def update_segment(
     "/{id}",
     status_code=204,
     dependencies=[requires(Scope.AUDIENCE_WRITE)],
-    responses=documented_errors(401, 403, 404, 409, 503),
+    responses=documented_errors(400, 401, 403, 404, 409, 503),
 )
 async def delete_segment(id: str, conn: Connection, project: Project) -> None:  # noqa: A002 - the path's name
     """Remove a segment that no campaign is still to be sent to, and that is no system segment."""
@@ -166,7 +166,7 @@ async def delete_segment(id: str, conn: Connection, project: Project) -> None:  
 @router.post(
     "/{id}/evaluate",
     dependencies=[requires(Scope.AUDIENCE_WRITE)],
-    responses=documented_errors(401, 403, 404, 409, 422, 503)
+    responses=documented_errors(400, 401, 403, 404, 409, 422, 503)
     | {202: {"model": Envelope[Segment], "description": "It takes longer, and goes on."}},
 )
 async def evaluate_segment(

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Body
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, StrictBool, model_validator
 
 from api import fields
 from api.contents import Data, Text, Title, content_of
@@ -43,7 +43,7 @@ class TestPushBody(fields.Body):
     body: Text
     data: Data = Field(default_factory=dict)
     app_user_id: UUID | None = Field(default=None, description="All of this user's devices.")
-    newest_only: bool = Field(default=False, description="Only the device seen last.")
+    newest_only: StrictBool = Field(default=False, description="Only the device seen last.")
     device_token: Annotated[str, Field(max_length=4_096)] | None = None
     provider: ProviderName | None = Field(default=None, description="With `device_token`.")
     environment: Environment = Environment.PRODUCTION

@@ -11,8 +11,7 @@ from api import fields
 from api.dependencies import Connection, Paging, Project
 from api.envelopes import Envelope, Listing, documented_errors
 from api.principals import requires
-from api.routes.users import ExternalIdPath
-from api.routing import GuardedRoute
+from api.routes.users import ExternalIdPath, UserRoute
 from fanfare.db import tokens, users
 from fanfare.db.tokens import Device, Origin
 from fanfare.db.users import UserPatch
@@ -20,7 +19,7 @@ from fanfare.entities import PushToken, Scope
 from fanfare.errors import InvalidToken
 from fanfare.models import Environment, Platform, ProviderName
 
-router = APIRouter(route_class=GuardedRoute, tags=["push tokens"])
+router = APIRouter(route_class=UserRoute, tags=["push tokens"])
 
 _TOKEN: Mapping[str, object] = {
     "token": "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0",
@@ -73,7 +72,7 @@ class TokenBody(fields.Body):
 
 
 @router.post(
-    "/{external_id:path}/push-tokens",
+    "/{external_id:text}/push-tokens",
     status_code=201,
     dependencies=[_REGISTERS],
     responses=documented_errors(400, 401, 403, 409, 413, 415, 422, 503),
@@ -99,7 +98,7 @@ async def register_token(
 
 
 @router.get(
-    "/{external_id:path}/push-tokens",
+    "/{external_id:text}/push-tokens",
     dependencies=[requires(Scope.AUDIENCE_READ)],
     responses=documented_errors(400, 401, 403, 404, 503),
 )
@@ -112,7 +111,7 @@ async def list_tokens(
 
 
 @router.delete(
-    "/{external_id:path}/push-tokens/{token:path}",
+    "/{external_id:text}/push-tokens/{token:text}",
     status_code=204,
     dependencies=[_REGISTERS],
     responses=documented_errors(400, 401, 403, 404, 503),

@@ -1,12 +1,15 @@
 """Users: upserted by the id that the app's own backend knows them by."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
-from pydantic import Field
+from pydantic import Field, StrictBool
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.routing import Match
+from starlette.types import Scope as AsgiScope
 
 from api import fields
 from api.dependencies import Connection, Paging, Project
@@ -21,7 +24,23 @@ from fanfare.models import ProjectCtx
 from fanfare.segments.compiler import compile_rule
 from fanfare.segments.grammar import parse_rules
 
-router = APIRouter(route_class=GuardedRoute, tags=["users"])
+
+class UserRoute(GuardedRoute):
+    """A guarded route with a user in its path, whose external id may hold slashes.
+
+    A path that goes on with what users have is that thing's and no longer id, whatever the method:
+    `PUT /users/u/push-tokens` creates no user `u/push-tokens`.
+    """
+
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
+        match, child_scope = super().matches(scope)
+        external_id = child_scope.get("path_params", {}).get("external_id", "")
+        if _TOKENS.search(external_id) or external_id.endswith("/entitlements"):
+            return Match.NONE, {}
+        return match, child_scope
+
+
+router = APIRouter(route_class=UserRoute, tags=["users"])
 
 MAX_ENTITLEMENTS = 200
 
@@ -34,6 +53,8 @@ _USER: Mapping[str, object] = {
 _ENTITLEMENTS: Mapping[str, object] = {
     "entitlements": [{"entitlement_id": "premium", "product_id": "pro_yearly", "is_active": True}]
 }
+
+_TOKENS = re.compile(r"/push-tokens(/|\Z)")
 
 ExternalIdPath = Annotated[fields.ExternalId, Path()]
 ShortText = Annotated[str, Field(max_length=255)]
@@ -61,7 +82,7 @@ class UserBody(fields.Body):
 class EntitlementBody(fields.Body):
     entitlement_id: Annotated[str, Field(min_length=1, max_length=255)]
     product_id: ShortText | None = None
-    is_active: bool = True
+    is_active: StrictBool = True
     store: ShortText | None = None
     period_type: ShortText | None = None
     purchase_date: fields.Instant | None = None
@@ -100,7 +121,7 @@ async def list_users(
 
 
 @router.put(
-    "/{external_id:path}/entitlements",
+    "/{external_id:text}/entitlements",
     dependencies=[requires(Scope.AUDIENCE_WRITE)],
     responses=documented_errors(400, 401, 403, 404, 413, 415, 503),
 )
@@ -118,7 +139,7 @@ async def replace_entitlements(
 
 
 @router.put(
-    "/{external_id:path}",
+    "/{external_id:text}",
     dependencies=[requires(Scope.AUDIENCE_WRITE)],
     responses=documented_errors(400, 401, 403, 413, 415, 503)
     | {201: {"model": Envelope[User], "description": "The user is new."}},
@@ -141,7 +162,7 @@ async def put_user(
 
 
 @router.get(
-    "/{external_id:path}",
+    "/{external_id:text}",
     dependencies=[requires(Scope.AUDIENCE_READ)],
     responses=documented_errors(400, 401, 403, 404, 503),
 )
@@ -153,7 +174,7 @@ async def get_user(
 
 
 @router.delete(
-    "/{external_id:path}",
+    "/{external_id:text}",
     status_code=204,
     dependencies=[requires(Scope.AUDIENCE_WRITE)],
     responses=documented_errors(400, 401, 403, 404, 503),

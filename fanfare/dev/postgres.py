@@ -34,6 +34,8 @@ SERVER_OPTIONS = {
     "max_wal_size": "2GB",
     "timezone": "UTC",
     "log_min_messages": "warning",
+    # Without details and context, which quote rows; parameters of statements it leaves out anyway.
+    "log_error_verbosity": "terse",
 }
 
 

@@ -112,6 +112,29 @@ async def test_fault_is_told_without_words_of_the_implementation(
     assert fault["message"].startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/admin/project", {"confirm_above": True}),
+        ("PATCH", "/admin/project", {"rate_limit": "600"}),
+        (
+            "PUT",
+            "/admin/users/u/entitlements",
+            {"entitlements": [{"entitlement_id": "e", "is_active": 0}]},
+        ),
+    ],
+)
+async def test_value_of_another_type_is_not_read_as_if_it_were_right(
+    client: AsyncClient, method: str, path: str, body: object
+) -> None:
+    await client.put("/admin/users/u", json={})
+
+    answer = await client.request(method, path, json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"]["fields"][-1]["message"].startswith("Input should be")
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
 @pytest.mark.parametrize(
     ("method", "path"),

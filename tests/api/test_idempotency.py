@@ -52,6 +52,16 @@ async def test_of_fifty_at_once_one_runs_and_all_get_its_answer(client: AsyncCli
     assert len(await own_segments(client)) == 1
 
 
+async def test_fifty_sends_at_once_with_one_key_are_answered_alike(client: AsyncClient) -> None:
+    created = await client.post("/admin/push", json={"title": "t", "body": "b"})
+    path = f"/admin/push/{created.json()['data']['id']}/send"
+
+    answers = await asyncio.gather(*(client.post(path, headers=keyed("a")) for _ in range(50)))
+
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+
+
 async def test_refused_request_succeeds_with_its_key_once_the_cause_is_mended(
     client: AsyncClient,
 ) -> None:

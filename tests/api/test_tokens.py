@@ -43,6 +43,15 @@ async def test_apns_token_is_stored_in_its_normal_form(client: AsyncClient) -> N
         {"token": "with space", "platform": "android"},
         {"token": "ünicode", "platform": "android"},
         {"token": "x" * 2_049, "platform": "android"},
+        {"token": "ab" * 5_120, "platform": "ios"},
+        {"token": "x" * 10_240, "platform": "android"},
+        {"token": "\N{BELL}" * 32, "platform": "ios"},
+        {"token": "\N{PARTY POPPER}", "platform": "ios"},
+        {"token": "\N{PARTY POPPER}", "platform": "android"},
+        {"token": "\N{FULLWIDTH LATIN SMALL LETTER A}b", "platform": "ios"},
+        {"token": "00\n", "platform": "ios"},
+        {"token": "ok\n", "platform": "android"},
+        {"token": "c0ffee:APA91b-fcm_token", "platform": "ios"},
     ],
 )
 async def test_bad_token_is_refused_and_nothing_is_written(
@@ -53,6 +62,22 @@ async def test_bad_token_is_refused_and_nothing_is_written(
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "INVALID_TOKEN"
     assert (await client.get("/admin/users/u")).status_code == 404
+
+
+async def test_token_with_a_nul_is_refused_and_nothing_is_written(client: AsyncClient) -> None:
+    answer = await client.post("/admin/users/u/push-tokens", json=IOS | {"token": "00\0ff"})
+
+    assert answer.status_code == 400
+    assert (await client.get("/admin/users/u")).status_code == 404
+
+
+async def test_refusal_of_a_token_does_not_repeat_it(client: AsyncClient) -> None:
+    body = {"token": "no-hex-canary", "platform": "ios"}
+
+    answer = await client.post("/admin/users/u/push-tokens", json=body)
+
+    assert answer.json()["error"]["details"]["fields"][0]["path"] == "body.token"
+    assert "canary" not in answer.text
 
 
 async def test_longest_tokens_are_taken(client: AsyncClient) -> None:
