@@ -94,7 +94,11 @@ async def count(conn: LedgerConnection, key: BatchKey, added: Counts) -> None:
 
 
 async def close(conn: LedgerConnection, key: BatchKey) -> BatchCounts:
-    """Mark the batch as completed where all its tokens are final, and say its counts."""
+    """Mark the batch as completed where all its tokens are final, and say its counts.
+
+    A completed batch owes nothing: a note can be left over where an attempt noted a refusal and
+    one before it, superseded, recorded that the message was sent. Nobody would come back to it.
+    """
     row = await (await conn.execute(_CLOSE, key.values())).fetchone()
     assert row is not None
     return BatchCounts(*row)
@@ -200,11 +204,21 @@ _TAKE = """
 """
 
 _CLOSE = """
-    UPDATE push_batches SET completed_at = CASE
-        WHEN sent + failed + skipped + unknown = cardinality(token_ids)
-        THEN coalesce(completed_at, now()) END
-    WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s AND number = %(number)s
-    RETURNING cardinality(token_ids), sent, failed, skipped, unknown, suspects
+    WITH closed AS (
+        UPDATE push_batches SET completed_at = CASE
+            WHEN sent + failed + skipped + unknown = cardinality(token_ids)
+            THEN coalesce(completed_at, now()) END
+        WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s
+          AND number = %(number)s
+        RETURNING cardinality(token_ids) AS size, sent, failed, skipped, unknown, suspects,
+            completed_at
+    ),
+    forgotten AS (
+        DELETE FROM push_owed USING closed
+        WHERE project_id = %(project_id)s AND campaign_id = %(campaign_id)s
+          AND number = %(number)s AND closed.completed_at IS NOT NULL
+    )
+    SELECT size, sent, failed, skipped, unknown, suspects FROM closed
 """
 
 COUNT = """

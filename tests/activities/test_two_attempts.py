@@ -15,7 +15,7 @@ from fanfare.db.batches import BatchCounts
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.engine import Database
 from fanfare.db.ledger import Settlement
-from fanfare.db.tables import push_deliveries, push_tokens
+from fanfare.db.tables import push_deliveries, push_owed, push_tokens
 from fanfare.entities import Campaign
 from fanfare.ids import first_id_at
 from fanfare.models import ErrorCode, Outcome, ProjectCtx, Target, TokenAction, Verdict
@@ -110,6 +110,17 @@ async def suspicions(database: Database, project: ProjectCtx) -> Sequence[int]:
     )
     async with database.transaction() as conn:
         return list((await conn.execute(query)).scalars())
+
+
+async def owed(database: Database, project: ProjectCtx) -> int:
+    """How many notes of owed messages there are."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(push_owed)
+        .where(push_owed.c.project_id == project.project_id)
+    )
+    async with database.transaction() as conn:
+        return int((await conn.execute(query)).scalar_one())
 
 
 async def test_a_superseded_attempt_claims_nothing_more(
@@ -236,3 +247,18 @@ async def test_what_is_sent_counts_once_however_often_it_is_written(
 
     assert ended == BatchCounts(3, sent=3)
     assert [line.status for line in (await ledger(database, sending)).values()] == ["sent"] * 3
+
+
+async def test_what_a_superseded_attempt_records_as_sent_is_not_owed_for_good(
+    database: Database, stores: Stores, project: ProjectCtx
+) -> None:
+    ids = await devices(database, project, 3)
+    sending = await campaign(database, project)
+
+    superseded = await on_the_wire(stores, sending, {})
+    current = await on_the_wire(stores, sending, dict.fromkeys(ids, REFUSED))
+    await superseded.end()
+    ended = await current.end()
+
+    assert ended == BatchCounts(3, sent=3)
+    assert await owed(database, project) == 0
