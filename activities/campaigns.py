@@ -163,6 +163,8 @@ class Campaigns(CampaignActivities):
         return None
 
     async def _of_another_ledger(self, finish: FinishInput) -> Standing | None:
+        # Who claims no more may be the first to meet a database that was restored.
+        await self._stores.ledger.check()
         async with self._stores.database.transaction() as conn:
             campaign = await _campaign(conn, finish)
             if campaign.in_doubt_since == finish.in_doubt_since:
@@ -176,8 +178,9 @@ class Campaigns(CampaignActivities):
             size = await audience.size(conn, campaign)
             recorded = await deliveries.count(conn, project, key.campaign_id)
             if recorded != size:
-                said = f"{recorded} of {size} deliveries are in the ledger"
-                raise _failure("LEDGER_MISMATCH", said)
+                raise _failure(
+                    "LEDGER_MISMATCH", f"The ledger has {recorded} of {size} deliveries."
+                )
             await campaigns.end(conn, project, key.campaign_id, CampaignStatus.SENT)
         log.info("campaign_sent", campaign_id=str(key.campaign_id), audience=recorded)
 

@@ -44,6 +44,7 @@ def test_all_that_is_missing_is_named_at_once(environment: pytest.MonkeyPatch) -
         ("FANFARE_KEK", SECRET, "must be <name>:<base64 of 32 bytes>"),
         ("FANFARE_KEK", f"v1:{SECRET}", "must be <name>:<base64 of 32 bytes>"),
         ("FANFARE_KEK", f"{KEK},", "must be <name>:<base64 of 32 bytes>"),
+        ("FANFARE_DATABASE_URL", f"postgresql+psycopg://u:{SECRET}@h/d", "must be postgresql://"),
         ("FANFARE_DATABASE_URL", f"mysql://u:{SECRET}@h/d", "must be postgresql://"),
         ("FANFARE_DATABASE_URL", f"postgresql://u:{SECRET}@h:port/d", "must be postgresql://"),
         ("FANFARE_DATABASE_URL", SECRET, "must be postgresql://"),

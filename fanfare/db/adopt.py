@@ -8,9 +8,12 @@ import asyncio
 import sys
 
 import psycopg
+from pydantic import ValidationError
 
 from fanfare.db import installation
+from fanfare.db.engine import driver_url
 from fanfare.db.migrate import MigrationSettings
+from fanfare.errors import DatabaseUnavailable
 
 
 async def run(url: str) -> None:
@@ -21,7 +24,15 @@ async def run(url: str) -> None:
 
 def main() -> None:
     """Adopt the database that FANFARE_DATABASE_URL names."""
-    asyncio.run(run(MigrationSettings().database_url.get_secret_value()))
+    try:
+        url = MigrationSettings().database_url.get_secret_value()
+        # psycopg quotes what it cannot read, the password too.
+        driver_url(url)
+        asyncio.run(run(url))
+    except ValidationError:
+        sys.exit("FANFARE_DATABASE_URL is not set.")
+    except (ValueError, DatabaseUnavailable, psycopg.Error) as error:
+        sys.exit(str(error))
     sys.stdout.write("the database is taken as it is: nothing rests\n")
 
 

@@ -134,7 +134,8 @@ async def limit_statements(conn: AsyncConnection, at_most: timedelta) -> None:
 def driver_url(url: str) -> str:
     """The same database, by SQLAlchemy's name for psycopg. Takes any `postgresql://` URL."""
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme.split("+")[0] not in {"postgresql", "postgres"}:
+    # No `postgresql+driver`, which psycopg itself does not read, and quotes when it says so.
+    if not separator or scheme not in {"postgresql", "postgres"}:
         raise ValueError("FANFARE_DATABASE_URL must begin with postgresql://")
     return f"postgresql+psycopg://{rest}"
 

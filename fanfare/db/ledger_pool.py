@@ -71,6 +71,11 @@ class LedgerPool:
         """Close every connection."""
         await self._pool.close()
 
+    async def check(self) -> None:
+        """Have a restored database held, though no connection to it may be new. A statement."""
+        async with self.connection() as conn:
+            await self.guard.check(conn)
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[LedgerConnection]:
         """A connection on which each statement commits by itself."""

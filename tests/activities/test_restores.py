@@ -152,3 +152,17 @@ async def test_finish_by_another_ledger_does_nothing_but_say_what_the_row_says(
     assert standing is not None
     assert (standing.is_paused, standing.status) == (True, "scheduled")
     assert standing.in_doubt_since == (await found(own, due)).in_doubt_since
+
+
+async def test_finish_that_comes_before_anybody_noticed_a_restore_does_the_same(
+    own: Stores, temporal_env: WorkflowEnvironment
+) -> None:
+    due = await scheduled(own, datetime.now(UTC))
+    now = await check(own, temporal_env.client)
+    own.ledger.guard.remember(now + 5 * AHEAD)
+    finish = FinishInput(project_id=due.project_id, campaign_id=due.id)
+
+    standing = await ActivityEnvironment().run(Campaigns(own).finish, finish)
+
+    assert standing is not None
+    assert (standing.is_paused, standing.status) == (True, "scheduled")

@@ -177,8 +177,10 @@ def test_a_server_that_is_away_is_said_in_a_line() -> None:
     assert "secret" not in ended.stdout + ended.stderr
 
 
-def test_an_address_that_is_not_set_is_said_in_a_line() -> None:
-    ended = command("fanfare.db.migrate", "mysql://fanfare:secret@127.0.0.1/fanfare")
+@pytest.mark.parametrize("program", ["fanfare.db.migrate", "fanfare.db.adopt"])
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql+psycopg"])
+def test_an_address_that_cannot_be_meant_is_said_in_a_line(program: str, scheme: str) -> None:
+    ended = command(program, f"{scheme}://fanfare:secret@127.0.0.1/fanfare")
 
     assert ended.returncode == 1
     assert ended.stderr == "FANFARE_DATABASE_URL must begin with postgresql://\n"
