@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test check bench format lock clean
+.PHONY: help demo dev test faults soak check bench format lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,6 +17,13 @@ dev: $(INSTALLED) ## Run everything until Ctrl-C, with its data kept in .fanfare
 
 test: $(INSTALLED) ## Run the tests, on real PostgreSQL and Temporal
 	@$(BIN)/python -m pytest
+
+faults: $(INSTALLED) ## Run the tests that break things, of tests/faults, alone
+	@$(BIN)/python -m pytest tests/faults
+
+soak: $(INSTALLED) ## Send campaigns under random kills: KILLS=30 SEED=7 TOKENS=20000
+	@$(BIN)/python -m tests.faults.soak $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(TOKENS),--tokens $(TOKENS))
 
 check: $(INSTALLED) ## Format, lint, types, and who may import whom
 	@$(BIN)/ruff format --check .

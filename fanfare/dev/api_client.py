@@ -26,6 +26,10 @@ class ApiRefused(StackProblem):
     """The API answered with an error, or not at all."""
 
 
+class ApiUnavailable(ApiRefused):
+    """It did not answer, or says that the same request may be answered later."""
+
+
 class NewProject(BaseModel):
     """A project, with the key that it came with."""
 
@@ -157,9 +161,10 @@ class ApiClient:
         try:
             response = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            raise ApiRefused(f"{method} {path}: {error!r}") from error
+            raise ApiUnavailable(f"{method} {path}: {error!r}") from error
         if not response.is_success:
-            raise ApiRefused(f"{method} {path}: {_said(response)}")
+            refused = ApiUnavailable if "Retry-After" in response.headers else ApiRefused
+            raise refused(f"{method} {path}: {_said(response)}")
         return None if response.status_code == 204 else response.json()["data"]
 
 

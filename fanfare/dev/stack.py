@@ -98,7 +98,7 @@ class Stack:
         self.simulator = self._python("simulator", self._simulator_arguments())
         self.api = self._python("api", ["-m", "api"], self._api_environment())
         self.workers = [
-            self._python(name, ["worker.py"], self._worker_environment())
+            self._python(name, self._worker_arguments(), self._worker_environment())
             for name in (f"worker-{number}" for number in range(1, workers + 1))
         ]
 
@@ -221,6 +221,9 @@ class Stack:
             *("--port", str(ports.provider), "--sandbox-port", str(ports.sandbox)),
             *("--control-port", str(ports.simulator)),
         ]
+
+    def _worker_arguments(self) -> Sequence[str]:
+        return ["worker.py"]
 
     def _common_environment(self) -> Mapping[str, str]:
         return {

@@ -1,6 +1,7 @@
 """When and how often the providers accepted a campaign's messages, by the simulator's ledger."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from pydantic import BaseModel
 class Acceptance(BaseModel):
     """What the ledger says of one acceptance, as far as it is asked here."""
 
+    token: str
+    message_id: str
     accepted_at: datetime
 
 
@@ -29,11 +32,23 @@ def totals(simulator_url: str, campaign_id: UUID) -> Any:  # Any: JSON
 
 def moments(simulator_url: str, campaign_id: UUID) -> Iterator[float]:
     """When each message was accepted, in epoch seconds, the first one first."""
+    return (entry.accepted_at.timestamp() for entry in _entries(simulator_url, campaign_id))
+
+
+def ids_of_repeated(simulator_url: str, campaign_id: UUID) -> Mapping[str, Sequence[str]]:
+    """The messages' ids at the provider, by token, where one was accepted more than once."""
+    ids = defaultdict[str, list[str]](list)
+    for entry in _entries(simulator_url, campaign_id):
+        ids[entry.token].append(entry.message_id)
+    return {token: found for token, found in ids.items() if len(found) > 1}
+
+
+def _entries(simulator_url: str, campaign_id: UUID) -> Iterator[Acceptance]:
     cursor: int | None = 0
     with httpx.Client(base_url=simulator_url, trust_env=False) as http:
         while cursor is not None:
             query: dict[str, str | int] = {"collapse_id": str(campaign_id), "limit": 500}
             query["cursor"] = cursor
             page = Page.model_validate(http.get("/ledger", params=query).raise_for_status().json())
-            yield from (entry.accepted_at.timestamp() for entry in page.data)
+            yield from page.data
             cursor = page.next_cursor

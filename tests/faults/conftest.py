@@ -1,38 +1,14 @@
 """A stack of these tests' own, with a proxy before APNs' sandbox."""
 
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 
 import pytest
-from temporalio.client import Client
 
-from fanfare.dev.stack import Ports, Stack
-from tests.faults.proxy import ChaosProxy
-from tests.faults.staging import WORKERS, Stage
-
-# Each scenario that runs waits in one or two.
-THREADS = 48
-
-
-def stack_behind(port: int) -> type[Stack]:
-    """A stack whose workers reach APNs' sandbox through that port."""
-
-    class StackBehindProxy(Stack):
-        def _worker_environment(self) -> Mapping[str, str]:
-            address = f"https://127.0.0.1:{port}"
-            return {**super()._worker_environment(), "FANFARE_APNS_SANDBOX_URL": address}
-
-    return StackBehindProxy
+from tests.faults.stages import staged
+from tests.faults.staging import Stage
 
 
 @pytest.fixture(scope="session")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    ports, home = Ports.find(preferred=False), tmp_path_factory.mktemp("faults")
-    async with ChaosProxy.running(ports.sandbox) as proxy:
-        with (
-            ThreadPoolExecutor(THREADS) as threads,
-            stack_behind(proxy.port).running(home, ports, workers=WORKERS) as stack,
-        ):
-            proxy.target = ("127.0.0.1", stack.ports.sandbox)
-            temporal = await Client.connect(stack.temporal_address)
-            yield Stage(stack, proxy, temporal, threads)
+    async with staged(tmp_path_factory.mktemp("faults")) as stage:
+        yield stage

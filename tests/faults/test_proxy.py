@@ -83,3 +83,49 @@ async def test_a_server_that_has_no_more_to_say_is_still_told(proxy: ChaosProxy)
         writer.write(b"still here")
         await writer.drain()
         assert not writer.is_closing()
+        assert proxy.connections == 1
+
+
+async def test_a_connection_is_cut_after_so_many_bytes_and_the_others_are_not(
+    proxy: ChaosProxy,
+) -> None:
+    async with connected(proxy) as (reader, writer), connected(proxy) as (others, asking):
+        proxy.cut_after(3)
+        writer.write(b"yes")
+        let_through = await asyncio.wait_for(reader.readexactly(3), 5)
+        writer.write(b"no")
+
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(1), 5)
+
+        asking.write(b"still")
+        assert let_through == b"yes"
+        assert await asyncio.wait_for(others.readexactly(5), 5) == b"still"
+        assert proxy.cuts == 1
+
+
+async def test_an_answer_is_dropped_and_what_was_asked_arrives() -> None:
+    arrived: list[bytes] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionResetError):
+            while data := await reader.read(1_000):
+                arrived.append(data)
+                writer.write(b"done")
+
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    async with ChaosProxy.running(server.sockets[0].getsockname()[1]) as proxy:
+        proxy.cut_answer_to(lambda data: b"COMMIT" in data)
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        writer.write(b"BEGIN")
+        began = await reader.readexactly(4)
+        writer.write(b"COMMIT")
+
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(1), 5)
+
+        writer.close()
+    server.close()
+    assert began == b"done"
+    assert arrived == [b"BEGIN", b"COMMIT"]
+    assert proxy.cuts == 1

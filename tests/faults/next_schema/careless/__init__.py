@@ -1,0 +1,1 @@
+"""What no version may bring: for the tests of the rules."""
