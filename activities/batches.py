@@ -10,6 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.admission import RatedPace
+from activities.attempts import require_current
 from activities.delivery import BatchPass, Passed, PassEndedEarly, close_batch, end_wait
 from activities.environments import OtherWay
 from activities.heartbeats import Wait, asking, beating
@@ -58,6 +59,7 @@ class Batches(BatchActivities):
         project = ProjectCtx(batch.project_id)
         key = BatchKey(project, batch.campaign_id, batch.number)
         try:
+            await require_current()
             async with beating():
                 return await self._send(key)
         except (ClaimRefused, CampaignNotFound):
