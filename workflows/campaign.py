@@ -81,9 +81,8 @@ class PushCampaign:
                 await self._buckets.send()
             if not self._control.is_stopping:
                 self._continue_if_unsent()
-                await self._finish()
                 # Who cancels it as it finishes has the last word: the row does not become `sent`.
-                if not (self._control.is_cancelled or self._control.is_reopened):
+                if await self._finish() and not self._control.is_cancelled:
                     return CampaignStatus.SENT
         except ActivityError as error:
             self._control.note(error)
@@ -196,7 +195,8 @@ class PushCampaign:
         ledger = self._control.campaign.in_doubt_since
         return CampaignInput(**dict(self._key), in_doubt_since=ledger, must_look=True)
 
-    async def _finish(self) -> None:
+    async def _finish(self) -> bool:
+        """Whether the row may say that it was sent. Where it is another ledger's, it may not."""
         standing = await workflow.execute_activity_method(
             CampaignActivities.finish,
             FinishInput(**dict(self._key), in_doubt_since=self._control.campaign.in_doubt_since),
@@ -207,8 +207,9 @@ class PushCampaign:
         )
         if standing is not None:
             self._control.take_over(standing)
-            return
+            return False
         self._show(CampaignStatus.SENT, self._table())
+        return True
 
     async def _stop(self) -> str:
         """Flip the status, which refuses every further claim; wait for what runs; close."""

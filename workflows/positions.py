@@ -1,9 +1,11 @@
 """How far the database had come when the upkeep last saw it, as Temporal remembers."""
 
+import asyncio
 from typing import Any
 
 from temporalio.client import (
     Client,
+    ScheduleActionExecution,
     ScheduleActionExecutionStartWorkflow,
     WorkflowExecutionStatus,
     WorkflowHandle,
@@ -15,17 +17,19 @@ from workflows.upkeep import UpkeepReport
 
 
 async def last_seen(client: Client) -> int | None:
-    """The position that the last upkeep reported; None where Temporal remembers none.
+    """The furthest position that a late upkeep reported; None where Temporal remembers none.
 
-    Costs two or three calls. Raises RPCError.
+    Costs two calls for each of the last ten, side by side. Raises RPCError.
     """
     schedule = await client.get_schedule_handle(UPKEEP_ID).describe()
-    for taken in reversed(schedule.info.recent_actions):
-        assert isinstance(taken.action, ScheduleActionExecutionStartWorkflow)
-        report = await _report(client, taken.action.workflow_id)
-        if report.position is not None:
-            return report.position
-    return None
+    ids = [_workflow_id(taken.action) for taken in schedule.info.recent_actions]
+    reports = await asyncio.gather(*(_report(client, each) for each in ids))
+    return max((each.position for each in reports if each.position is not None), default=None)
+
+
+def _workflow_id(action: ScheduleActionExecution) -> str:
+    assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+    return action.workflow_id
 
 
 async def _report(client: Client, workflow_id: str) -> UpkeepReport:

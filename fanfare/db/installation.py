@@ -130,12 +130,15 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('installation', 0))"
 # The control file names the timeline of the last checkpoint. After a promotion that is the old one
 # for a while; until then the new one stands beside it.
 _HERE = """
-    SELECT s.system_identifier, greatest(c.timeline_id, r.min_recovery_end_timeline) AS timeline
-    FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r
+    SELECT s.system_identifier, greatest(c.timeline_id, r.min_recovery_end_timeline) AS timeline,
+           d.oid::bigint AS database_oid
+    FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r, pg_database d
+    WHERE d.datname = current_database()
 """
 
 _READ = f"""
     SELECT coalesce(i.system_identifier = here.system_identifier AND i.timeline = here.timeline
+               AND i.database_oid = here.database_oid
                AND i.written_by = i.xmin::text::bigint, false),
            coalesce(i.position_base, 0),
            CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_flush_lsn() - '0/0')::bigint END
@@ -143,12 +146,14 @@ _READ = f"""
 """  # noqa: S608 - a constant of ours
 
 _MOVE_IN = f"""
-    INSERT INTO installation (system_identifier, timeline, written_by, position_base, restored_at)
-    SELECT system_identifier, timeline, pg_current_xact_id()::xid::text::bigint, %(base)s,
-           CASE WHEN %(is_restored)s THEN clock_timestamp() END
+    INSERT INTO installation
+        (system_identifier, timeline, database_oid, written_by, position_base, restored_at)
+    SELECT system_identifier, timeline, database_oid, pg_current_xact_id()::xid::text::bigint,
+           %(base)s, CASE WHEN %(is_restored)s THEN clock_timestamp() END
     FROM ({_HERE}) AS here
     ON CONFLICT (is_the_only) DO UPDATE SET
         system_identifier = excluded.system_identifier, timeline = excluded.timeline,
+        database_oid = excluded.database_oid,
         written_by = excluded.written_by, position_base = excluded.position_base,
         restored_at = coalesce(excluded.restored_at, installation.restored_at),
         told_at = CASE WHEN excluded.restored_at IS NULL THEN installation.told_at END

@@ -12,6 +12,8 @@ installation = sa.Table(
     # promoted or recovered to a moment.
     sa.Column("system_identifier", sa.BigInteger, nullable=False),
     sa.Column("timeline", sa.BigInteger, nullable=False),
+    # Which database of the cluster: a copy by CREATE DATABASE ... TEMPLATE is another.
+    sa.Column("database_oid", sa.BigInteger, nullable=False),
     # The transaction that wrote this row. In a dump that was restored it was another one.
     sa.Column("written_by", sa.BigInteger, nullable=False),
     # What is added to the position in the WAL, so that a position never comes twice.

@@ -11,12 +11,12 @@ import pytest
 from psycopg.rows import TupleRow
 
 from activities.stores import Stores
-from fanfare.db import adopt, batches, claims, installation
+from fanfare.db import adopt, batches, claims, installation, migrate
 from fanfare.db.batches import BatchKey
 from fanfare.db.claims import ClaimRefused
 from fanfare.db.connections import BoundedConnection
 from fanfare.db.engine import Database
-from fanfare.db.installation import Guard
+from fanfare.db.installation import Found, Guard
 from fanfare.db.ledger_pool import LedgerPool
 from fanfare.dev import postgres
 from fanfare.entities import Campaign
@@ -153,6 +153,31 @@ async def test_dump_restored_beside_the_original_is_held(
         assert await (await conn.execute(query, [sending.id])).fetchone() == (1,)
 
 
+async def test_copy_that_takes_the_place_of_the_original_is_held(postgres_port: int) -> None:
+    postgres.ensure_database(postgres_port, "copied")
+    original = postgres.url(postgres_port, "copied")
+    await asyncio.to_thread(migrate.upgrade, original)
+    async with await psycopg.AsyncConnection.connect(
+        postgres.url(postgres_port, "postgres"), autocommit=True
+    ) as conn:
+        await conn.execute("CREATE DATABASE copy TEMPLATE copied")
+        await conn.execute("DROP DATABASE copied")
+        await conn.execute("ALTER DATABASE copy RENAME TO copied")
+
+    async with await psycopg.AsyncConnection.connect(original, autocommit=True) as conn:
+        found = await installation.read(conn)
+
+    assert found.is_restored(0)
+
+
+async def test_backup_of_before_the_guard_is_behind_what_was_seen(postgres_port: int) -> None:
+    """Restored and then migrated: its row is its own, and the cluster's WAL has gone on."""
+    seen, restored = [await _migrated(postgres_port, name) for name in ("seen", "restored")]
+
+    assert restored.is_home
+    assert restored.is_restored(seen.position)
+
+
 async def test_who_must_be_told_of_a_restore_is_told_once(conn: Connection) -> None:
     await conn.execute(SIGNS["another cluster"].encode())
     guard = Guard()
@@ -168,3 +193,12 @@ async def test_who_must_be_told_of_a_restore_is_told_once(conn: Connection) -> N
 async def _run(program: str, *arguments: str) -> None:
     command: Sequence[str] = [str(BINARIES / program), *arguments]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+
+
+async def _migrated(port: int, name: str) -> Found:
+    """A database that is migrated from nothing, as it is found then."""
+    postgres.ensure_database(port, name)
+    url = postgres.url(port, name)
+    await asyncio.to_thread(migrate.upgrade, url)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
+        return await installation.read(conn)
