@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from api.chores import Chores
 from api.gate import Gate
+from api.recent import Recent
 from fanfare.db.engine import Database
 from fanfare.db.read_pool import ReadPool
 from fanfare.readiness import Check
@@ -31,6 +32,7 @@ class Resources:
     readiness_checks: Mapping[str, Check] = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     chores: Chores = field(default_factory=Chores)
+    readiness: Recent = field(default_factory=Recent)
 
 
 def resources_of(request: Request) -> Resources:

@@ -1,9 +1,9 @@
 """What a process stands on: whether it is there, and if not, why, in a sentence to act on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -21,10 +21,12 @@ from fanfare.temporal import CALL_TIMEOUT, answering
 
 CHECK_TIMEOUT = timedelta(seconds=5)
 
+Answer = TypeVar("Answer")
+
 MIGRATE = "run `python -m fanfare.db.migrate`"
 
 # Raises NotReady, or Misconfigured where waiting does not help.
-Check: TypeAlias = Callable[[], Awaitable[None]]
+Check: TypeAlias = Callable[[], Coroutine[Any, Any, None]]  # Any: unused
 
 log = structlog.get_logger()
 
@@ -102,10 +104,29 @@ def newest_revision(database_url: str) -> str:
     return head
 
 
+async def within(limit: timedelta, work: Coroutine[Any, Any, Answer]) -> Answer:  # Any: unused
+    """What the work returns, or TimeoutError at the limit, however long it takes to let go: a
+    driver that asks a frozen server to cancel waits for that, too."""
+    asking = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait([asking], timeout=limit.total_seconds())
+        if not done:
+            raise TimeoutError
+        return asking.result()
+    finally:
+        asking.add_done_callback(_let_go)
+        asking.cancel()
+
+
+def _let_go(asked: "asyncio.Future[Any]") -> None:  # Any: nobody waits for it any more
+    """Have no complaint that nobody looked at how it ended."""
+    if not asked.cancelled():
+        asked.exception()
+
+
 async def _problem(name: str, check: Check) -> NotReady | Misconfigured | None:
     try:
-        async with asyncio.timeout(CHECK_TIMEOUT.total_seconds()):
-            await check()
+        await within(CHECK_TIMEOUT, check())
     except (NotReady, Misconfigured) as problem:
         return problem
     except TimeoutError:

@@ -1,10 +1,14 @@
 """Why something is not ready, in sentences that name no host and no secret."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 import sqlalchemy as sa
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
+from fanfare import readiness
 from fanfare.db.engine import Database
 from fanfare.dev import postgres
 from fanfare.errors import Misconfigured
@@ -42,6 +46,24 @@ async def test_database_without_tables_says_what_helps(postgres_port: int) -> No
 
     assert str(problems["schema"]).endswith("run `python -m fanfare.db.migrate`.")
     assert str(begun["schema"]) == str(problems["schema"])
+
+
+async def test_check_that_does_not_let_go_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT", timedelta(milliseconds=50))
+    let_go = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await let_go.wait()
+
+    problems = await asyncio.wait_for(problems_of({"postgres": stubborn}), 5)
+    let_go.set()
+
+    assert str(problems["postgres"]) == "No answer within 0 seconds."
 
 
 async def test_temporal_that_answers_is_ready(idle_temporal_env: WorkflowEnvironment) -> None:

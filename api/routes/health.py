@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal
 
 import structlog
@@ -14,8 +15,9 @@ from starlette.responses import JSONResponse
 from api.dependencies import Deployment
 from api.resources import Resources
 from fanfare.db import workers
+from fanfare.degradation import Crew
 from fanfare.errors import DatabaseUnavailable
-from fanfare.readiness import CHECK_TIMEOUT, Check, problems_of
+from fanfare.readiness import CHECK_TIMEOUT, Check, problems_of, within
 
 router = APIRouter(tags=["health"])
 
@@ -70,14 +72,21 @@ async def get_health() -> Health:
 @router.get("/readyz", response_model=Readiness, responses={503: {"model": Readiness}})
 async def get_readiness(resources: Deployment) -> JSONResponse:
     """Everything that the API stands on answers: PostgreSQL, its tables, Temporal. 503 where
-    something does not, with the reason; each is asked for five seconds at most."""
-    checks, crew = await asyncio.gather(_checks(resources.readiness_checks), _workers(resources))
-    ready = all(check.state == "ok" for check in checks.values())
-    found = Readiness(status="ok" if ready else "failing", checks=checks, workers=crew)
-    if ready:
+    something does not, with the reason. Each is asked for five seconds at most, and once a second
+    however many ask here."""
+    found = await resources.readiness.get(partial(_find, resources))
+    assert isinstance(found, Readiness)
+    if found.status == "ok":
         return JSONResponse(found.model_dump(mode="json"))
-    _log.warning("not_ready", checks=[name for name in checks if checks[name].state != "ok"])
     return JSONResponse(found.model_dump(mode="json"), 503, headers=RETRY_AFTER)
+
+
+async def _find(resources: Resources) -> Readiness:
+    checks, crew = await asyncio.gather(_checks(resources.readiness_checks), _workers(resources))
+    failing = [name for name in checks if checks[name].state != "ok"]
+    if failing:
+        _log.warning("not_ready", checks=failing)
+    return Readiness(status="failing" if failing else "ok", checks=checks, workers=crew)
 
 
 async def _checks(checks: Mapping[str, Check]) -> Mapping[str, CheckView]:
@@ -87,12 +96,13 @@ async def _checks(checks: Mapping[str, Check]) -> Mapping[str, CheckView]:
 
 async def _workers(resources: Resources) -> WorkersView | None:
     try:
-        async with (
-            asyncio.timeout(CHECK_TIMEOUT.total_seconds()),
-            resources.database.transaction() as conn,
-        ):
-            crew = await workers.crew(conn)
+        crew = await within(CHECK_TIMEOUT, _crew(resources))
     except (DatabaseUnavailable, SQLAlchemyError, TimeoutError):
         # Without tables there is nobody to ask either.
         return None
     return WorkersView(live=crew.live, in_trouble=crew.live - crew.well, heard_at=crew.heard_at)
+
+
+async def _crew(resources: Resources) -> Crew:
+    async with resources.database.transaction() as conn:
+        return await workers.crew(conn)

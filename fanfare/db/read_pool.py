@@ -24,8 +24,9 @@ ReadConnection: TypeAlias = psycopg.AsyncConnection[DictRow]
 # A question's transaction is one round trip.
 IDLE_TIMEOUT = timedelta(seconds=10)
 
-# How long a question waits for a connection: PostgreSQL may be starting anew, or all are in use.
-WAIT_SECONDS = 2.0
+# How long a question waits for a connection, twice: PostgreSQL may be starting anew, or all are in
+# use.
+WAIT_SECONDS = 1.0
 
 # After so long of failures the pool starts afresh at the next question, instead of waiting longer
 # and longer between its attempts: a server that is back is found while a question waits.
@@ -94,13 +95,26 @@ class ReadPool:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[ReadConnection]:
         try:
-            async with asyncio.timeout(self._patience), self._pool.connection() as conn:
+            async with asyncio.timeout(self._patience), self._taken() as conn:
                 conn.answer_within = self._answer_within
                 yield conn
         except TimeoutError as error:
             raise DatabaseUnavailable("PostgreSQL does not answer in time.") from error
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise DatabaseUnavailable("PostgreSQL does not answer. Try again shortly.") from error
+
+    @asynccontextmanager
+    async def _taken(self) -> AsyncIterator[BoundedConnection[DictRow]]:
+        try:
+            conn = await self._pool.getconn()
+        except PoolTimeout:
+            # The pool begins no new attempt for who waits already when it gives one up.
+            conn = await self._pool.getconn()
+        try:
+            async with conn:
+                yield conn
+        finally:
+            await self._pool.putconn(conn)
 
 
 async def _check(conn: ReadConnection) -> None:

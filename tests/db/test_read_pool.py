@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import NoReturn
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg_pool import PoolTimeout
 
 from fanfare.db.engine import API_ROLE, Database
 from fanfare.db.read_pool import ReadPool
@@ -90,3 +92,22 @@ async def test_question_that_takes_too_long_is_given_up(reads: ReadPool) -> None
         await reads.row("SELECT pg_sleep(4)", {})
 
     assert await reads.row(SEGMENTS, {}) == {"found": 0}
+
+
+def raise_(error: Exception) -> NoReturn:
+    raise error
+
+
+async def test_who_waits_as_an_attempt_to_connect_is_given_up_waits_for_another(
+    reads: ReadPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    getconn = reads._pool.getconn
+    waits = iter([PoolTimeout()])
+
+    async def given_up_once() -> object:
+        return await getconn() if (gives_up := next(waits, None)) is None else raise_(gives_up)
+
+    monkeypatch.setattr(reads._pool, "getconn", given_up_once)
+
+    assert await reads.row(SEGMENTS, {}) == {"found": 0}
+    assert list(waits) == []
