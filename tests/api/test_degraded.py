@@ -190,6 +190,25 @@ async def test_campaign_in_local_time_is_due_with_its_first_zone(
     assert await site.code() == code
 
 
+@pytest.mark.parametrize(
+    ("first_turn", "code"), [(NOW + HOUR, None), (NOW - HOUR, "NO_WORKER")], ids=["ahead", "due"]
+)
+async def test_campaign_in_local_time_that_nobody_planned_is_due_with_the_first_zone_of_all(
+    site: Site, first_turn: datetime, code: str | None
+) -> None:
+    local = first_turn + 14 * HOUR
+    await site.set(
+        status="scheduled",
+        delivery_mode="local_time",
+        local_date=local.date(),
+        local_time=local.time(),
+        updated_at=NOW - 2 * HOUR,
+    )
+    await site.work()
+
+    assert await site.code() == code
+
+
 async def test_campaign_of_which_all_is_held_says_so(site: Site) -> None:
     await site.freeze({"lane": Lane.FCM}, {"lane": Lane.APNS, "completed_at": NOW})
     await site.set(begun_at=NOW - HOUR)
