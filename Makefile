@@ -15,10 +15,10 @@ demo: $(INSTALLED) ## Start everything, send three campaigns, reconcile them, st
 dev: $(INSTALLED) ## Run everything until Ctrl-C, with its data kept in .fanfare/
 	@$(BIN)/python -m fanfare.dev dev
 
-test: $(INSTALLED) ## Run the tests, on real PostgreSQL and Temporal
-	@$(BIN)/python -m pytest
+test: $(INSTALLED) ## Run the tests but those of `make faults`, on real PostgreSQL and Temporal
+	@$(BIN)/python -m pytest --ignore=tests/faults
 
-faults: $(INSTALLED) ## Run the tests that break things, of tests/faults, alone
+faults: $(INSTALLED) ## Run the tests that break things on the whole stack, of tests/faults
 	@$(BIN)/python -m pytest tests/faults
 
 soak: $(INSTALLED) ## Send campaigns under random kills: KILLS=30 SEED=7 TOKENS=20000

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from temporalio.client import Client
 
+from fanfare.api_keys import split
 from fanfare.dev.api_client import NewProject
 from fanfare.dev.processes import ChildProcess
 from fanfare.dev.stack import Stack
@@ -61,8 +62,8 @@ def canaries(stack: Stack, project: NewProject) -> Mapping[str, str]:
     account = json.loads((stack.account / "service-account.json").read_text())
     return {
         **{f"sent {number}": text for number, text in enumerate(SENT)},
-        "API key": project.api_key.rpartition("_")[2],
-        "operator key": secrets.operator_key.rpartition("_")[2],
+        "API key": _secret_of(project.api_key),
+        "operator key": _secret_of(secrets.operator_key),
         "key-encryption key": secrets.kek.partition(":")[2],
         "pepper": secrets.key_pepper,
         "database password": secrets.database_password,
@@ -121,6 +122,12 @@ def _writing(stack: Stack) -> Iterator[ChildProcess]:
 def _found(canaries: Mapping[str, str], text: str) -> Sequence[str]:
     """The names of those that are in the text: what fails a test is printed too."""
     return [what for what, canary in canaries.items() if canary in text]
+
+
+def _secret_of(key: str) -> str:
+    parts = split(key)
+    assert parts is not None
+    return parts[1]
 
 
 def _middle_of(pem: str) -> str:
