@@ -177,7 +177,7 @@ class Stack:
         return [
             (self.temporal, lambda: listens(self.ports.temporal)),
             (self.simulator, lambda: answers(f"{self.simulator_url}/healthz")),
-            (self.api, lambda: answers(f"{self.api_url}/healthz")),
+            (self.api, lambda: answers(f"{self.api_url}/readyz")),
             *((worker, partial(worker.has_logged, "worker_ready")) for worker in self.workers),
         ]
 

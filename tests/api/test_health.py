@@ -9,6 +9,7 @@ from httpx import AsyncClient
 
 from api.app import create_app
 from api.gate import Gate
+from api.recent import Recent
 from api.resources import Resources
 from fanfare.db import migrate
 from fanfare.db.engine import Database
@@ -186,3 +187,14 @@ async def test_every_json_body_has_an_example(client: AsyncClient) -> None:
     ]
     assert bodies
     assert [body for body in bodies if not body.get("examples")] == []
+
+
+async def test_whoever_is_told_that_it_is_ready_is_let_in(app: FastAPI, tenant: Tenant) -> None:
+    resources = replace(app.state.resources, gate=Gate(is_open=False), readiness=Recent())
+
+    async with open_client(create_app(resources), tenant.key) as client:
+        before = await client.get("/admin/push")
+        ready = await client.get("/readyz")
+        after = await client.get("/admin/push")
+
+    assert [before.status_code, ready.status_code, after.status_code] == [503, 200, 200]
