@@ -104,11 +104,38 @@ async def _work(workers: Sequence[Worker], presence: Presence, stopping: asyncio
 def _workers(
     client: Client, stores: Stores, senders: Senders, batches_at_once: int
 ) -> Sequence[Worker]:
-    campaigns, upkeep = Campaigns(stores), Upkeep(stores.database, client)
-    restores = Restores(stores, client)
-    batches, tests = Batches(stores, senders), TestPushes(stores.database, senders)
+    segments, batches = Segments(stores.database), Batches(stores, senders)
     outages = [DatabaseOutages(stores.ledger_watch)]
-    main = Worker(
+    refresher = Worker(
+        client,
+        task_queue=queues.SEGMENTS,
+        activities=[segments.list_segments, segments.refresh_segment],
+        max_concurrent_activities=REFRESHES_AT_ONCE,
+        interceptors=outages,
+        graceful_shutdown_timeout=GRACE,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )
+    lanes = [
+        Worker(
+            client,
+            task_queue=queues.of_provider(provider),
+            activities=[batches.send_batch],
+            max_concurrent_activities=batches_at_once,
+            interceptors=outages,
+            graceful_shutdown_timeout=GRACE,
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        )
+        for provider in ProviderName
+    ]
+    return [_main_worker(client, stores, senders, outages), refresher, *lanes]
+
+
+def _main_worker(
+    client: Client, stores: Stores, senders: Senders, outages: Sequence[DatabaseOutages]
+) -> Worker:
+    campaigns, upkeep = Campaigns(stores), Upkeep(stores.database, client)
+    restores, tests = Restores(stores, client), TestPushes(stores.database, senders)
+    return Worker(
         client,
         task_queue=queues.MAIN,
         workflows=WORKFLOWS,
@@ -132,29 +159,6 @@ def _workers(
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
     )
-    segments = Segments(stores.database)
-    refresher = Worker(
-        client,
-        task_queue=queues.SEGMENTS,
-        activities=[segments.list_segments, segments.refresh_segment],
-        max_concurrent_activities=REFRESHES_AT_ONCE,
-        interceptors=outages,
-        graceful_shutdown_timeout=GRACE,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-    )
-    lanes = [
-        Worker(
-            client,
-            task_queue=queues.of_provider(provider),
-            activities=[batches.send_batch],
-            max_concurrent_activities=batches_at_once,
-            interceptors=outages,
-            graceful_shutdown_timeout=GRACE,
-            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        )
-        for provider in ProviderName
-    ]
-    return [main, refresher, *lanes]
 
 
 async def _connect(stores: Stores, url: str, stopping: asyncio.Event) -> Client | None:

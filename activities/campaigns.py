@@ -121,13 +121,9 @@ class Campaigns(CampaignActivities):
         if end.failure_code is not None:
             failure = Failure(end.failure_code, end.failure_message or end.failure_code)
         async with beating(), self._stores.database.transaction() as conn:
+            project, revision = _project(end), end.revision
             await campaigns.end(
-                conn,
-                _project(end),
-                end.campaign_id,
-                end.status,
-                failure,
-                revision=end.revision,
+                conn, project, end.campaign_id, end.status, failure, revision=revision
             )
         log.info("campaign_stopped", campaign_id=str(end.campaign_id), status=end.status)
 
@@ -178,9 +174,7 @@ class Campaigns(CampaignActivities):
             size = await audience.size(conn, campaign)
             recorded = await deliveries.count(conn, project, key.campaign_id)
             if recorded != size:
-                raise _failure(
-                    "LEDGER_MISMATCH", f"The ledger has {recorded} of {size} deliveries."
-                )
+                raise _failure("LEDGER_MISMATCH", f"The ledger has {recorded} of {size} rows.")
             await campaigns.end(conn, project, key.campaign_id, CampaignStatus.SENT)
         log.info("campaign_sent", campaign_id=str(key.campaign_id), audience=recorded)
 
